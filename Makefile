@@ -1,0 +1,76 @@
+# Run `make help` for what a contributor does.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+BIN := $(CURDIR)/.bin
+GOLANGCI_LINT := $(BIN)/golangci-lint-v2.15.0
+BUF := $(BIN)/buf-v1.75.0
+PROTOC_GEN_GO := $(BIN)/protoc-gen-go-v1.36.12
+PROTOC_GEN_GO_GRPC := $(BIN)/protoc-gen-go-grpc-v1.6.2
+TEST_FLAGS ?=
+FUZZ_TIME ?= 20s
+
+.PHONY: help
+help: ## List what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+
+.PHONY: run
+run: ## Run the demo: a simulated GitHub, the whole pipeline, the dashboard
+	go run ./app/dispatchai demo
+
+.PHONY: build
+build: ## Build the binary into .bin/
+	go build -o $(BIN)/dispatchai ./app/dispatchai
+
+.PHONY: setup
+setup: ## Install what the tests need (on Debian and Ubuntu)
+	@.ci/setup
+
+.PHONY: test
+test: setup ## Run every test: Go with the race detector, the dashboard, a real browser
+	go vet ./...
+	go test -race -timeout 20m $(TEST_FLAGS) ./...
+	@if command -v npm >/dev/null; then cd web && npm ci --no-audit --no-fund --loglevel=error && npm run typecheck && npm test; \
+	elif [ "$${CI:-}" = true ]; then echo "npm is missing: the dashboard's own tests cannot run" >&2; exit 1; \
+	else echo "SKIPPED: the dashboard's own tests, because npm is not installed"; fi
+
+.PHONY: fuzz
+fuzz: ## Fuzz every parser of outside input for FUZZ_TIME each (default 20s)
+	@grep -rlE '^func Fuzz' --include='*_test.go' app core plugins | sort | while read -r file; do \
+		grep -oE '^func (Fuzz[A-Za-z0-9_]+)' "$$file" | awk '{print $$2}' | while read -r name; do \
+			echo "== $$name ($$(dirname $$file))"; go test -run='^$$' -fuzz="^$$name$$" -fuzztime=$(FUZZ_TIME) "./$$(dirname $$file)"; \
+		done; done
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT) $(BUF) ## Check style, import directions and the protocol
+	$(GOLANGCI_LINT) run ./...
+	cd proto && $(BUF) lint
+
+.PHONY: generate
+generate: $(BUF) $(PROTOC_GEN_GO) $(PROTOC_GEN_GO_GRPC) ## Generate code from proto/
+	cp $(PROTOC_GEN_GO) $(BIN)/protoc-gen-go && cp $(PROTOC_GEN_GO_GRPC) $(BIN)/protoc-gen-go-grpc
+	cd proto && PATH="$(BIN):$$PATH" $(BUF) generate
+
+.PHONY: web
+web: ## Build the dashboard into web/dist
+	cd web && npm ci --no-audit --no-fund --loglevel=error && npm run lint && npm run build
+
+.PHONY: drift
+drift: generate web ## Fail when committed generated code differs from what is generated
+	@git diff --exit-code --stat -- proto web/dist && test -z "$$(git status --porcelain -- proto web/dist)" \
+		|| { echo "Generated files differ from the committed ones; run 'make generate web' and commit." >&2; exit 1; }
+
+.PHONY: bench
+bench: ## Measure throughput and latency; figures are kept in docs/benchmarks.md
+	go test -run='^$$' -bench=. -benchtime=1x -timeout=30m ./app/
+
+$(GOLANGCI_LINT):
+	GOBIN=$(BIN) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(lastword $(subst -, ,$@)) && mv $(BIN)/golangci-lint $@
+$(BUF):
+	GOBIN=$(BIN) go install github.com/bufbuild/buf/cmd/buf@$(lastword $(subst -, ,$@)) && mv $(BIN)/buf $@
+$(PROTOC_GEN_GO):
+	GOBIN=$(BIN) go install google.golang.org/protobuf/cmd/protoc-gen-go@$(lastword $(subst -, ,$@)) && mv $(BIN)/protoc-gen-go $@
+$(PROTOC_GEN_GO_GRPC):
+	GOBIN=$(BIN) go install google.golang.org/grpc/cmd/protoc-gen-go-grpc@$(lastword $(subst -, ,$@)) && mv $(BIN)/protoc-gen-go-grpc $@

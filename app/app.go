@@ -1,0 +1,371 @@
+// Package app puts the parts of DispatchAI together: it validates the
+// configuration once, opens what the process's roles need in order, runs them,
+// and stops them in the opposite order. Concrete backends come from the caller.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/dispatchai/dispatchai/app/gateway"
+	"github.com/dispatchai/dispatchai/app/ingress"
+	"github.com/dispatchai/dispatchai/core/classify"
+	"github.com/dispatchai/dispatchai/core/eventlog"
+	"github.com/dispatchai/dispatchai/core/github"
+	"github.com/dispatchai/dispatchai/core/label"
+	"github.com/dispatchai/dispatchai/core/plugin"
+	"github.com/dispatchai/dispatchai/core/store"
+)
+
+// The consumer groups of the pipeline.
+const (
+	GroupClassify  = "classify"
+	GroupDirectory = "directory"
+	GroupLabel     = "label"
+)
+
+// Groups tells which topics each consumer group reads; the embedded log forgets
+// a record only when every group of its topic has read it.
+func Groups() map[string][]string {
+	return map[string][]string{
+		GroupClassify:  {eventlog.TopicIssuesRaw},
+		GroupDirectory: {eventlog.TopicInstallationsRaw},
+		GroupLabel:     {eventlog.TopicIssuesEnriched},
+	}
+}
+
+// Backends are the concrete parts, chosen by the command.
+type Backends struct {
+	OpenStore func(ctx context.Context, o Options, logger *slog.Logger, r prometheus.Registerer) (store.Store, error)
+	OpenLog   func(ctx context.Context, o Options, logger *slog.Logger, r prometheus.Registerer) (Log, error)
+	// AttachLog reaches the log beside a process that owns it.
+	AttachLog func(ctx context.Context, o Options, logger *slog.Logger) (Log, error)
+	// BuiltIn gives the command line that runs a built-in plugin.
+	BuiltIn   func(name string) (path string, args []string, ok bool)
+	Dashboard fs.FS
+	Version   string
+}
+
+// Log is an opened event log.
+type Log struct {
+	Config eventlog.Config
+	Close  func() error
+}
+
+// App is a process with its parts opened and its listener bound.
+type App struct {
+	options  Options
+	backends Backends
+	logger   *slog.Logger
+	registry *prometheus.Registry
+
+	listener  net.Listener
+	log       eventlog.Config
+	cluster   *eventlog.Cluster
+	producer  *eventlog.Producer
+	store     store.Store
+	github    *github.Client
+	plugins   []*plugin.Plugin
+	gateway   *gateway.Gateway
+	server    *http.Server
+	health    *health
+	workers   []component
+	stopFuncs []func() error
+}
+
+// component runs until its context ends and then returns nil.
+type component struct {
+	name string
+	run  func(ctx context.Context) error
+}
+
+// New opens everything that the roles need. After an error nothing is left
+// open. The options must have passed Validate.
+func New(ctx context.Context, o Options, b Backends, logger *slog.Logger) (_ *App, err error) {
+	a := &App{options: o, backends: b, logger: logger, registry: prometheus.NewRegistry()}
+	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.close())
+		}
+	}()
+	if err := os.MkdirAll(o.DataDir, 0o700); err != nil {
+		return nil, fmt.Errorf("DISPATCHAI_DATA_DIR: %w", err)
+	}
+	if err := a.openStorage(ctx); err != nil {
+		return nil, err
+	}
+	if err := a.openWorkers(); err != nil {
+		return nil, err
+	}
+	if err := a.openServer(); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// onStop registers what undoes an opening; the last registered runs first.
+func (a *App) onStop(f func() error) { a.stopFuncs = append(a.stopFuncs, f) }
+
+func (a *App) close() error {
+	var errs []error
+	for i := len(a.stopFuncs) - 1; i >= 0; i-- {
+		errs = append(errs, a.stopFuncs[i]())
+	}
+	a.stopFuncs = nil
+	return errors.Join(errs...)
+}
+
+func (a *App) openStorage(ctx context.Context) error {
+	opened, err := a.backends.OpenLog(ctx, a.options, a.logger.With("part", "log"), a.registry)
+	if err != nil {
+		return err
+	}
+	a.onStop(opened.Close)
+	a.log = opened.Config
+	if a.cluster, err = eventlog.NewCluster(opened.Config, a.logger); err != nil {
+		return err
+	}
+	a.onStop(func() error { a.cluster.Close(); return nil })
+	if err := a.cluster.EnsureTopics(ctx); err != nil {
+		return err
+	}
+	a.producer, err = eventlog.NewProducer(opened.Config, eventlog.ProducerConfig{Logger: a.logger, Registerer: a.registry})
+	if err != nil {
+		return err
+	}
+	a.onStop(func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+		defer cancel()
+		return a.producer.Close(ctx)
+	})
+	if a.store, err = a.backends.OpenStore(ctx, a.options, a.logger.With("part", "store"), a.registry); err != nil {
+		return err
+	}
+	a.onStop(a.store.Close)
+	return nil
+}
+
+func (a *App) openWorkers() error {
+	o := a.options
+	if o.has(RoleClassify) || o.has(RoleLabel) {
+		client, err := github.NewClient(github.ClientConfig{
+			APIURL: o.GitHubAPIURL, AppID: o.AppID, PrivateKey: o.privateKey, UserAgent: "DispatchAI/" + a.backends.Version,
+			Logger: a.logger.With("part", "github"), Registerer: a.registry,
+		})
+		if err != nil {
+			return err
+		}
+		a.github = client
+	}
+	if o.has(RoleClassify) {
+		if err := a.openClassify(); err != nil {
+			return err
+		}
+	}
+	if o.has(RoleLabel) {
+		host, _ := os.Hostname()
+		worker := label.New(label.Config{
+			Store: a.store, GitHub: a.github, Owner: fmt.Sprintf("%s/%d/%d", host, os.Getpid(), time.Now().UnixNano()),
+			Logger: a.logger.With("part", "label"), Registerer: a.registry,
+		})
+		a.workers = append(a.workers, component{"label scheduler", worker.Run})
+		if err := a.consume(eventlog.ConsumerConfig{
+			Group: GroupLabel, Topics: []string{eventlog.TopicIssuesEnriched}, Handler: worker.HandleEnriched,
+		}); err != nil {
+			return err
+		}
+	}
+	if o.has(RoleGateway) {
+		g, err := gateway.New(gateway.Config{
+			Store: a.store, Publisher: a.producer, Log: a.log, Dashboard: a.backends.Dashboard,
+			Token: o.APIToken, Open: o.Demo, Origins: o.AllowedOrigins, Version: a.backends.Version,
+			Logger: a.logger.With("part", "gateway"), Registerer: a.registry,
+		})
+		if err != nil {
+			return err
+		}
+		a.gateway = g
+		a.workers = append(a.workers, component{"gateway", g.Run})
+	}
+	a.workers = append(a.workers, component{"maintenance", a.maintain})
+	return nil
+}
+
+func (a *App) openClassify() error {
+	o := a.options
+	classifiers := make([]classify.Classifier, 0, len(o.plugins))
+	for _, choice := range o.plugins {
+		spec, err := pluginSpec(choice, a.backends)
+		if err != nil {
+			return err
+		}
+		spec.WorkDir = filepath.Join(o.DataDir, "plugins", choice.name)
+		p, err := plugin.Start(spec, plugin.Options{Logger: a.logger, Registerer: a.registry, CallTimeout: o.PluginTimeout})
+		if err != nil {
+			return fmt.Errorf("DISPATCHAI_PLUGINS: %w", err)
+		}
+		a.onStop(p.Close)
+		a.plugins = append(a.plugins, p)
+		classifiers = append(classifiers, p)
+	}
+	worker, err := classify.New(classify.Config{
+		Store: a.store, Publisher: a.producer, GitHub: a.github, Classifiers: classifiers,
+		Logger: a.logger.With("part", "classify"), Registerer: a.registry,
+	})
+	if err != nil {
+		return err
+	}
+	if err := a.consume(eventlog.ConsumerConfig{
+		Group: GroupClassify, Topics: []string{eventlog.TopicIssuesRaw}, Handler: worker.HandleIssues, Express: classify.Express,
+	}); err != nil {
+		return err
+	}
+	return a.consume(eventlog.ConsumerConfig{
+		Group: GroupDirectory, Topics: []string{eventlog.TopicInstallationsRaw}, Handler: worker.HandleInstallations,
+	})
+}
+
+// pluginSpec says how to run a plugin that the options name.
+func pluginSpec(choice pluginChoice, b Backends) (plugin.Spec, error) {
+	spec := plugin.Spec{Name: choice.name, Path: choice.path, Settings: choice.settings}
+	if choice.path == "" {
+		path, args, ok := b.BuiltIn(choice.name)
+		if !ok {
+			return spec, fmt.Errorf("DISPATCHAI_PLUGINS: there is no built-in plugin %q; write %s=/path/to/executable for your own", choice.name, choice.name)
+		}
+		spec.Path, spec.Args = path, args
+	}
+	return spec, nil
+}
+
+func (a *App) consume(cc eventlog.ConsumerConfig) error {
+	cc.Producer, cc.Registerer = a.producer, a.registry
+	cc.Logger = a.logger.With("part", cc.Group)
+	consumer, err := eventlog.NewConsumer(a.log, cc)
+	if err != nil {
+		return err
+	}
+	a.workers = append(a.workers, component{cc.Group + " consumer", consumer.Run})
+	return nil
+}
+
+func (a *App) openServer() error {
+	o := a.options
+	mux := http.NewServeMux()
+	a.health = newHealth(a)
+	a.health.register(mux)
+	if o.has(RoleIngress) {
+		verifier, err := github.NewVerifier(o.WebhookSecrets...)
+		if err != nil {
+			return fmt.Errorf("GITHUB_WEBHOOK_SECRET: %w", err)
+		}
+		handler, err := ingress.New(ingress.Config{
+			Producer: a.producer, Verifier: verifier, TrustedProxies: o.proxies,
+			MaxWebhookRequests: o.MaxWebhookRequests, Window: time.Duration(o.RateLimitWindowSeconds) * time.Second,
+			Logger: a.logger.With("part", "ingress"), Registerer: a.registry,
+		})
+		if err != nil {
+			return err
+		}
+		mux.Handle("/webhook/github", handler)
+	}
+	if a.gateway != nil {
+		mux.Handle("/", a.gateway)
+	}
+	listener, err := net.Listen("tcp", o.Listen)
+	if err != nil {
+		return fmt.Errorf("DISPATCHAI_LISTEN: %w (choose another with --listen, or stop what listens there)", err)
+	}
+	a.listener = listener
+	a.onStop(func() error {
+		if err := listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+	a.server = &http.Server{
+		Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute,
+		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(a.logger.Handler(), slog.LevelDebug),
+	}
+	return nil
+}
+
+// Addr is the address that the process listens on.
+func (a *App) Addr() net.Addr { return a.listener.Addr() }
+
+// stopTimeout bounds an orderly stop; what is unfinished then is done again
+// after the next start.
+const stopTimeout = 25 * time.Second
+
+// Run serves until ctx ends or a part fails, then stops everything in order:
+// requests first, then the workers, then what they stand on.
+func (a *App) Run(ctx context.Context) error {
+	workersCtx, stopWorkers := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWorkers()
+	failed := make(chan error, len(a.workers)+1)
+	var group errgroup.Group
+	start := func(c component) {
+		group.Go(func() error {
+			err := c.run(workersCtx)
+			if err != nil {
+				err = fmt.Errorf("%s: %w", c.name, err)
+			} else if workersCtx.Err() == nil {
+				err = fmt.Errorf("%s ended by itself", c.name)
+			}
+			if err != nil {
+				failed <- err
+			}
+			return err
+		})
+	}
+	for _, w := range a.workers {
+		start(w)
+	}
+	serveDone := make(chan struct{})
+	go func() {
+		defer close(serveDone)
+		if err := a.server.Serve(a.listener); !errors.Is(err, http.ErrServerClosed) {
+			failed <- fmt.Errorf("http: %w", err)
+		}
+	}()
+	a.health.ready.Store(true)
+	a.logger.Info("ready", "addr", a.Addr().String(), "roles", a.options.Roles, "version", a.backends.Version)
+
+	var cause error
+	select {
+	case <-ctx.Done():
+		a.logger.Info("stopping")
+	case cause = <-failed:
+		a.logger.Error("stopping because a part failed", "error", cause)
+	}
+	a.health.ready.Store(false)
+	shutdownCtx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	if a.gateway != nil {
+		a.gateway.Disconnect()
+	}
+	if err := a.server.Shutdown(shutdownCtx); err != nil {
+		a.logger.Warn("some requests were cut off", "error", err)
+		_ = a.server.Close()
+	}
+	<-serveDone
+	stopWorkers()
+	_ = group.Wait()
+	err := errors.Join(cause, a.close())
+	a.logger.Info("stopped")
+	return err
+}

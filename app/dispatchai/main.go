@@ -1,0 +1,57 @@
+// Command dispatchai is the GitHub App that triages issues: the service, its
+// demo and its tools.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := newCommand().ExecuteContext(ctx)
+	stop()
+	if err != nil {
+		if !errors.Is(err, errReported) {
+			printFaults(err)
+		}
+		os.Exit(1)
+	}
+}
+
+// errReported ends a command whose report already says what is wrong.
+var errReported = errors.New("see the report")
+
+func newCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "dispatchai",
+		Short:         "Triages the issues of your GitHub repositories",
+		Long:          "DispatchAI receives the webhooks of a GitHub App, has classifier plugins judge every issue,\nlabels it on GitHub and shows it live on a dashboard where people correct it.",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.AddCommand(
+		serveCommand(), demoCommand(), doctorCommand(), deadCommand(), migrateCommand(), pluginCommand(), versionCommand(),
+	)
+	return root
+}
+
+// printFaults prints every fault of an error on a line of its own.
+func printFaults(err error) {
+	lines := strings.Split(strings.TrimSpace(err.Error()), "\n")
+	if len(lines) == 1 {
+		fmt.Fprintln(os.Stderr, "dispatchai:", lines[0])
+		return
+	}
+	fmt.Fprintf(os.Stderr, "dispatchai: %d things need to be put right:\n", len(lines))
+	for _, l := range lines {
+		fmt.Fprintln(os.Stderr, "  -", l)
+	}
+}

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dispatchai/dispatchai/plugins/rules"
+	"github.com/dispatchai/dispatchai/plugins/sdk"
+)
+
+// builtIns are the classifiers that this binary can be started as.
+func builtIns() map[string]func() sdk.Classifier {
+	return map[string]func() sdk.Classifier{
+		"rules": func() sdk.Classifier { return rules.New() },
+	}
+}
+
+// builtIn gives the command line that runs a built-in plugin: this very binary,
+// started like anyone's executable.
+func builtIn(name string) (path string, args []string, ok bool) {
+	if _, ok := builtIns()[name]; !ok {
+		return "", nil, false
+	}
+	path, err := os.Executable()
+	if err != nil {
+		return "", nil, false
+	}
+	return path, []string{"plugin", "serve", name}, true
+}
+
+func pluginCommand() *cobra.Command {
+	c := &cobra.Command{Use: "plugin", Short: "Work with classifier plugins"}
+	c.AddCommand(&cobra.Command{
+		Use:    "serve NAME",
+		Short:  "Be a built-in plugin (started by the host, not by people)",
+		Hidden: true,
+		Args:   cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			make, ok := builtIns()[args[0]]
+			if !ok {
+				names := []string{}
+				for n := range builtIns() {
+					names = append(names, n)
+				}
+				slices.Sort(names)
+				return fmt.Errorf("there is no built-in plugin %q; there are %v", args[0], names)
+			}
+			return sdk.Serve(make())
+		},
+	})
+	return c
+}

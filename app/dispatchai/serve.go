@@ -1,0 +1,81 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dispatchai/dispatchai/app"
+)
+
+func serveCommand() *cobra.Command {
+	flags := &optionFlags{}
+	c := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the service",
+		Long:  "Runs the service until it is interrupted. The configuration comes from the environment (see README.md); flags win over it.",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			options, err := flags.load(c)
+			if err != nil {
+				return err
+			}
+			logger := newLogger(c.ErrOrStderr(), options.Level())
+			a, err := app.New(c.Context(), options, backends(), logger)
+			if err != nil {
+				return err
+			}
+			return a.Run(c.Context())
+		},
+	}
+	flags.add(c)
+	return c
+}
+
+// optionFlags are the options that have a flag.
+type optionFlags struct {
+	listen, dataDir, roles string
+}
+
+func (f *optionFlags) add(c *cobra.Command) {
+	c.Flags().StringVar(&f.listen, "listen", "", "host:port to listen on (DISPATCHAI_LISTEN)")
+	c.Flags().StringVar(&f.dataDir, "data-dir", "", "directory for everything that is stored (DISPATCHAI_DATA_DIR)")
+	c.Flags().StringVar(&f.roles, "roles", "", "comma-separated roles: "+strings.Join(app.AllRoles(), ", ")+" (DISPATCHAI_ROLES)")
+}
+
+// load reads the environment, lets the flags win, and validates the whole.
+func (f *optionFlags) load(c *cobra.Command) (app.Options, error) {
+	options, err := f.read(c)
+	if err != nil {
+		return options, err
+	}
+	return options, options.Validate()
+}
+
+func (f *optionFlags) read(c *cobra.Command) (app.Options, error) {
+	options, err := app.LoadOptions()
+	if c.Flags().Changed("listen") {
+		options.Listen = f.listen
+	}
+	if c.Flags().Changed("data-dir") {
+		options.DataDir = f.dataDir
+	}
+	if c.Flags().Changed("roles") {
+		options.Roles = strings.Split(f.roles, ",")
+	}
+	return options, err
+}
+
+func newLogger(w io.Writer, level slog.Level) *slog.Logger {
+	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level}))
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return fmt.Sprintf("%d %s", n, one)
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}

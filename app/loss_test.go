@@ -1,0 +1,336 @@
+package app_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/dispatchai/dispatchai/app/simulate"
+)
+
+// failpoints are all places where a crash must do no harm; TestFailpoints fails
+// when the code has one that is not listed.
+func failpoints() []string {
+	return []string{
+		"ingress/before-append", "ingress/after-append",
+		"classify/before-apply", "classify/after-apply", "classify/after-publish",
+		"classify/before-directory", "classify/after-directory",
+		"label/before-desired", "label/after-desired",
+		"label/before-intent", "label/after-intent", "label/after-add", "label/after-written",
+		"label/before-removal", "label/after-removal",
+	}
+}
+
+// TestFailpoints crashes the process at every durable step, each in its own
+// run, restarts it, and shows that everything acknowledged still becomes a
+// label, once.
+func TestFailpoints(t *testing.T) {
+	t.Parallel()
+	assertAllFailpointsListed(t)
+	path, err := binaries.failpoints()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range failpoints() {
+		t.Run(name, func(t *testing.T) {
+			s := newSystem(t, simulate.Options{Seed: 11, Senders: 4})
+			s.binary = path
+			armed := filepath.Join(t.TempDir(), "armed")
+			s.env = []string{"DISPATCHAI_FAILPOINT=" + name, "DISPATCHAI_FAILPOINT_ARMED=" + armed}
+			s.start()
+			t.Cleanup(s.dump)
+			s.installTestRepository()
+			ctx := testContext(t)
+			first, err := s.github.OpenIssue(ctx, testRepo, bugReport(1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.waitLabel(first, "kind/bug")
+
+			if err := os.WriteFile(armed, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			var numbers []int
+			for n := range 5 {
+				number, err := s.github.OpenIssue(ctx, testRepo, bugReport(10+n))
+				if err != nil {
+					t.Fatal(err)
+				}
+				numbers = append(numbers, number)
+			}
+			switch {
+			case strings.HasSuffix(name, "-removal"):
+				// Wait for the label before correcting it away.
+				for _, n := range numbers {
+					s.waitLabel(n, "kind/bug")
+				}
+				s.correctInBackground(numbers[0])
+			case strings.HasSuffix(name, "-directory"):
+				if err := s.github.CreateLabel(ctx, testRepo, "maia", simulate.Label{Name: "area/new", Color: "ffffff"}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			select {
+			case <-s.process.exited:
+			case <-time.After(deadline):
+				t.Fatalf("the failpoint %s was never reached\n%s", name, s.process.output())
+			}
+			s.process = nil
+			s.start()
+			s.redeliverFailed()
+			for i, n := range numbers {
+				if strings.HasSuffix(name, "-removal") && i == 0 {
+					s.waitLabel(n, "kind/feature")
+					eventually(t, "the label that was corrected away is gone", func() bool {
+						issue, err := s.github.Issue(testRepo, n)
+						return err == nil && !hasLabel(issue, "kind/bug")
+					})
+					continue
+				}
+				s.waitLabel(n, "kind/bug")
+			}
+			s.assertLabelledOnce(append(numbers, first))
+		})
+	}
+}
+
+func assertAllFailpointsListed(t *testing.T) {
+	t.Helper()
+	listed := make(map[string]bool)
+	for _, f := range failpoints() {
+		listed[f] = true
+	}
+	for _, dir := range []string{"ingress", "../core/classify", "../core/label"} {
+		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			content, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, part := range strings.Split(string(content), `failpoint.Hit("`)[1:] {
+				name, _, _ := strings.Cut(part, `"`)
+				if !listed[name] {
+					t.Errorf("%s has the failpoint %s, which no test crashes at", file, name)
+				}
+			}
+		}
+	}
+}
+
+// correctInBackground corrects an issue; the process may die while it is asked.
+func (s *system) correctInBackground(number int) {
+	issue, ok := s.issue(number)
+	if !ok {
+		s.t.Fatal("the issue to correct is not listed")
+	}
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), deadline)
+		defer cancel()
+		_ = post(ctx, "http://"+s.addr+fmt.Sprintf("/api/issues/%d/correct", issue.ID), s.token, `{"field":"category","values":["feature"],"actor":"maia"}`)
+	})
+	s.t.Cleanup(wait.Wait)
+}
+
+// redeliverFailed does what GitHub's users do by hand, and DispatchAI's own
+// sweep later: have the deliveries that were not acknowledged sent again.
+func (s *system) redeliverFailed() {
+	s.t.Helper()
+	ctx := testContext(s.t)
+	if err := s.github.WaitIdle(ctx); err != nil {
+		s.t.Fatal(err)
+	}
+	for {
+		ok, failed := map[string]bool{}, map[string]bool{}
+		for _, a := range s.github.Attempts() {
+			if a.Failed() {
+				failed[a.GUID] = true
+			} else {
+				ok[a.GUID] = true
+			}
+		}
+		again := 0
+		for guid := range failed {
+			if !ok[guid] {
+				again++
+				if err := s.github.Redeliver(ctx, guid); err != nil {
+					s.t.Fatal(err)
+				}
+			}
+		}
+		if again == 0 {
+			return
+		}
+		if err := s.github.WaitIdle(ctx); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+}
+
+// assertLabelledOnce fails when the app wrote a label twice, or when anything
+// ended among the dead letters.
+func (s *system) assertLabelledOnce(numbers []int) {
+	s.t.Helper()
+	for _, n := range numbers {
+		writes, err := s.github.BotLabelWrites(testRepo, n)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		for label, count := range writes {
+			if count != 1 {
+				s.t.Errorf("issue %d: the app wrote %s %d times", n, label, count)
+			}
+		}
+	}
+	out, err := s.run("dead", "list", "--json")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if strings.TrimSpace(out) != "[]" {
+		s.t.Errorf("there are dead letters: %s", out)
+	}
+}
+
+// TestKilledTwentyTimes kills the process at random moments under load. Every
+// delivery that was acknowledged is classified and labelled, none twice.
+func TestKilledTwentyTimes(t *testing.T) {
+	t.Parallel()
+	const kills = 20
+	seed := uint64(time.Now().UnixNano())
+	random := rand.New(rand.NewPCG(seed, 1))
+	t.Logf("seed %d", seed)
+
+	s := newSystem(t, simulate.Options{Seed: seed, Senders: 8, RateLimits: simulate.RateLimits{Off: true}})
+	s.start()
+	t.Cleanup(s.dump)
+	s.installTestRepository()
+	ctx := testContext(t)
+
+	load, stopLoad := context.WithCancel(context.Background())
+	defer stopLoad()
+	var mu sync.Mutex
+	var numbers []int
+	var wait sync.WaitGroup
+	pace := make(chan struct{})
+	wait.Go(func() {
+		for n := 0; load.Err() == nil; n++ {
+			issue := bugReport(n)
+			if n%3 == 2 {
+				issue = featureRequest(n)
+			}
+			number, err := s.github.OpenIssue(load, testRepo, issue)
+			if err != nil {
+				if load.Err() == nil && !errors.Is(err, simulate.ErrQueueFull) {
+					t.Errorf("open an issue: %v", err)
+				}
+				return
+			}
+			mu.Lock()
+			numbers = append(numbers, number)
+			mu.Unlock()
+			select {
+			case pace <- struct{}{}:
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+	})
+	for range kills {
+		// Die after a random number of further issues.
+		for range 1 + random.IntN(25) {
+			<-pace
+		}
+		s.kill()
+		s.start()
+	}
+	stopLoad()
+	wait.Wait()
+	s.redeliverFailed()
+
+	mu.Lock()
+	defer mu.Unlock()
+	t.Logf("%d issues, %d kills", len(numbers), kills)
+	for _, n := range numbers {
+		want := "kind/bug"
+		issue, err := s.github.Issue(testRepo, n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasPrefix(issue.Title, "Feature") {
+			want = "kind/feature"
+		}
+		s.waitLabel(n, want)
+	}
+	eventually(t, "nothing waits to be labelled", func() bool { return s.metric("dispatchai_label_pending") == 0 })
+	s.assertLabelledOnce(numbers)
+	_ = ctx
+}
+
+// TestPluginKilledAndHung: a plugin that dies or hangs delays issues and loses none.
+func TestPluginKilledAndHung(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, simulate.Options{Seed: 21})
+	s.env = []string{"DISPATCHAI_PLUGIN_TIMEOUT=2s"}
+	s.start()
+	t.Cleanup(s.dump)
+	s.installTestRepository()
+	ctx := testContext(t)
+	var numbers []int
+	open := func(n int) {
+		number, err := s.github.OpenIssue(ctx, testRepo, bugReport(n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		numbers = append(numbers, number)
+	}
+	open(1)
+	s.waitLabel(numbers[0], "kind/bug")
+	for n, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGSTOP, syscall.SIGKILL} {
+		pid := s.pluginPID()
+		if err := syscall.Kill(pid, signal); err != nil {
+			t.Fatalf("signal the plugin: %v", err)
+		}
+		for i := range 4 {
+			open(10*(n+1) + i)
+		}
+		for _, number := range numbers {
+			s.waitLabel(number, "kind/bug")
+		}
+		eventually(t, "the plugin runs again", func() bool { p := s.pluginPID(); return p != 0 && p != pid })
+	}
+	s.assertLabelledOnce(numbers)
+}
+
+// pluginPID finds the process of the rules plugin among the service's children.
+func (s *system) pluginPID() int {
+	children, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", s.process.cmd.Process.Pid))
+	if err != nil || len(children) == 0 {
+		s.t.Skip("SKIPPED: the plugin's process can only be found where /proc is (Linux)")
+	}
+	for _, file := range children {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		for field := range strings.FieldsSeq(string(content)) {
+			var pid int
+			if _, err := fmt.Sscan(field, &pid); err == nil {
+				cmdline, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+				if strings.Contains(string(cmdline), "plugin\x00serve\x00rules") {
+					return pid
+				}
+			}
+		}
+	}
+	return 0
+}

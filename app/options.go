@@ -1,0 +1,277 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caarlos0/env/v11"
+)
+
+// Options is the whole configuration of a process. LoadOptions reads it from
+// the environment; flags overwrite single fields; Validate then reports every
+// fault at once.
+type Options struct {
+	Listen  string   `env:"DISPATCHAI_LISTEN" envDefault:"127.0.0.1:8080"`
+	DataDir string   `env:"DISPATCHAI_DATA_DIR" envDefault:"dispatchai-data"`
+	Roles   []string `env:"DISPATCHAI_ROLES" envDefault:"ingress,classify,label,gateway"`
+
+	WebhookSecrets []string `env:"GITHUB_WEBHOOK_SECRET"`
+	AppID          int64    `env:"GITHUB_APP_ID"`
+	PrivateKey     string   `env:"GITHUB_PRIVATE_KEY"`
+	PrivateKeyFile string   `env:"GITHUB_PRIVATE_KEY_FILE"`
+	GitHubAPIURL   string   `env:"GITHUB_API_URL" envDefault:"https://api.github.com"`
+
+	APIToken       string   `env:"DISPATCHAI_API_TOKEN"`
+	AllowedOrigins []string `env:"DISPATCHAI_ALLOWED_ORIGINS"`
+
+	KafkaSeeds  []string `env:"KAFKA_BOOTSTRAP_SERVERS"`
+	DatabaseURL string   `env:"DATABASE_URL"`
+	// LogMaxBytes bounds the embedded event log on disk; at the bound webhooks
+	// are answered with 503 and nothing is lost.
+	LogMaxBytes int64 `env:"DISPATCHAI_LOG_MAX_BYTES" envDefault:"4294967296"`
+
+	// Plugins are the classifiers, asked in this order: the name of a built-in
+	// one, or name=/path/to/executable.
+	Plugins []string `env:"DISPATCHAI_PLUGINS" envDefault:"rules"`
+	// PluginSettingsDir may hold NAME.json, the settings of plugin NAME.
+	PluginSettingsDir string        `env:"DISPATCHAI_PLUGIN_SETTINGS_DIR"`
+	PluginTimeout     time.Duration `env:"DISPATCHAI_PLUGIN_TIMEOUT" envDefault:"30s"`
+
+	MaxWebhookRequests     int      `env:"MAX_WEBHOOK_REQUESTS" envDefault:"100"`
+	RateLimitWindowSeconds int      `env:"RATE_LIMIT_WINDOW_SECONDS" envDefault:"60"`
+	TrustedProxies         []string `env:"DISPATCHAI_TRUSTED_PROXIES"`
+
+	LogLevel string `env:"LOG_LEVEL" envDefault:"info"`
+
+	// Demo opens the API to this machine without a token. No environment
+	// variable sets it.
+	Demo bool
+
+	privateKey []byte
+	proxies    []netip.Prefix
+	plugins    []pluginChoice
+	level      slog.Level
+}
+
+// pluginChoice is one entry of Options.Plugins.
+type pluginChoice struct {
+	name     string
+	path     string // "" for a built-in
+	settings []byte
+}
+
+// The roles of a process.
+const (
+	RoleIngress  = "ingress"
+	RoleClassify = "classify"
+	RoleLabel    = "label"
+	RoleGateway  = "gateway"
+)
+
+// AllRoles are what a single process does.
+func AllRoles() []string { return []string{RoleIngress, RoleClassify, RoleLabel, RoleGateway} }
+
+// LoadOptions reads the environment. It fails only for values that cannot be
+// read at all; Validate judges the rest.
+func LoadOptions() (Options, error) {
+	var o Options
+	if err := env.Parse(&o); err != nil {
+		var aggregate env.AggregateError
+		if errors.As(err, &aggregate) {
+			faults := make([]error, 0, len(aggregate.Errors))
+			for _, e := range aggregate.Errors {
+				faults = append(faults, environmentFault(e))
+			}
+			return o, errors.Join(faults...)
+		}
+		return o, err
+	}
+	return o, nil
+}
+
+// DefaultOptions are the options of an empty environment.
+func DefaultOptions() Options {
+	var o Options
+	// Only a default that cannot be parsed fails here, which no input causes.
+	_ = env.ParseWithOptions(&o, env.Options{Environment: map[string]string{}})
+	return o
+}
+
+// environmentFault names the variable rather than the field behind it.
+func environmentFault(err error) error {
+	var parse env.ParseError
+	if !errors.As(err, &parse) {
+		return err
+	}
+	field, ok := reflect.TypeFor[Options]().FieldByName(parse.Name)
+	if !ok {
+		return err
+	}
+	return fmt.Errorf("%s: %q is not a %s", field.Tag.Get("env"), os.Getenv(field.Tag.Get("env")), parse.Type)
+}
+
+func (o Options) has(role string) bool { return slices.Contains(o.Roles, role) }
+
+// Validate checks every option and returns all faults joined, each beginning
+// with the name of the variable to change.
+func (o *Options) Validate() error {
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+
+	o.Roles = trimmed(o.Roles)
+	if len(o.Roles) == 0 {
+		fault("DISPATCHAI_ROLES: no role is given; choose from %s", strings.Join(AllRoles(), ", "))
+	}
+	for _, r := range o.Roles {
+		if !slices.Contains(AllRoles(), r) {
+			fault("DISPATCHAI_ROLES: there is no role %q; choose from %s", r, strings.Join(AllRoles(), ", "))
+		}
+	}
+	if len(o.Roles) > 0 && len(o.Roles) < len(AllRoles()) && len(trimmed(o.KafkaSeeds)) == 0 {
+		fault("DISPATCHAI_ROLES: only part of the roles is given, but the embedded event log lives in one process; run all roles, or set KAFKA_BOOTSTRAP_SERVERS")
+	}
+	if _, _, err := net.SplitHostPort(o.Listen); err != nil {
+		fault("DISPATCHAI_LISTEN: %q is not host:port (for example 127.0.0.1:8080)", o.Listen)
+	}
+	if o.DataDir == "" {
+		fault("DISPATCHAI_DATA_DIR: no directory is given")
+	}
+	if err := o.level.UnmarshalText([]byte(o.LogLevel)); err != nil {
+		fault("LOG_LEVEL: %q is not a level; use debug, info, warn or error", o.LogLevel)
+	}
+	if o.DatabaseURL != "" {
+		fault("DATABASE_URL: this version stores in SQLite in the data directory only; leave it unset")
+	}
+	if o.LogMaxBytes < 64<<20 {
+		fault("DISPATCHAI_LOG_MAX_BYTES: %d is less than 64 MiB, which the largest webhooks need", o.LogMaxBytes)
+	}
+	o.KafkaSeeds = trimmed(o.KafkaSeeds)
+	for _, seed := range o.KafkaSeeds {
+		if _, _, err := net.SplitHostPort(seed); err != nil {
+			fault("KAFKA_BOOTSTRAP_SERVERS: %q is not host:port", seed)
+		}
+	}
+	o.validateGitHub(fault)
+	o.validateIngress(fault)
+	o.validatePlugins(fault)
+	return errors.Join(faults...)
+}
+
+type faultFunc func(format string, args ...any)
+
+func (o *Options) validateGitHub(fault faultFunc) {
+	if u, err := url.Parse(o.GitHubAPIURL); err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" {
+		fault("GITHUB_API_URL: %q is not an http(s) address (for GitHub Enterprise Server: https://HOST/api/v3)", o.GitHubAPIURL)
+	}
+	if !o.has(RoleClassify) && !o.has(RoleLabel) {
+		return
+	}
+	if o.AppID <= 0 {
+		fault("GITHUB_APP_ID: not set (the number on the App's settings page)")
+	}
+	switch {
+	case o.PrivateKey != "" && o.PrivateKeyFile != "":
+		fault("GITHUB_PRIVATE_KEY and GITHUB_PRIVATE_KEY_FILE are both set; leave one of them out")
+	case o.PrivateKey != "":
+		// Environment files often carry the line breaks escaped.
+		o.privateKey = []byte(strings.ReplaceAll(o.PrivateKey, `\n`, "\n"))
+	case o.PrivateKeyFile != "":
+		key, err := os.ReadFile(o.PrivateKeyFile)
+		if errors.Is(err, os.ErrNotExist) {
+			fault("GITHUB_PRIVATE_KEY_FILE: no such file %s (create one under App settings > Private keys)", o.PrivateKeyFile)
+		} else if err != nil {
+			fault("GITHUB_PRIVATE_KEY_FILE: %w", err)
+		}
+		o.privateKey = key
+	default:
+		fault("GITHUB_PRIVATE_KEY_FILE: not set, nor GITHUB_PRIVATE_KEY (create one under App settings > Private keys)")
+	}
+}
+
+func (o *Options) validateIngress(fault faultFunc) {
+	if !o.has(RoleIngress) {
+		return
+	}
+	o.WebhookSecrets = trimmed(o.WebhookSecrets)
+	if len(o.WebhookSecrets) == 0 {
+		fault("GITHUB_WEBHOOK_SECRET: not set; without it anybody could send webhooks (App settings > Webhook secret)")
+	}
+	if o.MaxWebhookRequests < 1 {
+		fault("MAX_WEBHOOK_REQUESTS: %d is not at least 1", o.MaxWebhookRequests)
+	}
+	if o.RateLimitWindowSeconds < 1 {
+		fault("RATE_LIMIT_WINDOW_SECONDS: %d is not at least 1", o.RateLimitWindowSeconds)
+	}
+	for _, p := range trimmed(o.TrustedProxies) {
+		prefix, err := netip.ParsePrefix(p)
+		if err != nil {
+			addr, aerr := netip.ParseAddr(p)
+			if aerr != nil {
+				fault("DISPATCHAI_TRUSTED_PROXIES: %q is neither an address nor a network (10.0.0.0/8)", p)
+				continue
+			}
+			prefix = netip.PrefixFrom(addr, addr.BitLen())
+		}
+		o.proxies = append(o.proxies, prefix)
+	}
+}
+
+var pluginName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,39}$`)
+
+func (o *Options) validatePlugins(fault faultFunc) {
+	if !o.has(RoleClassify) {
+		return
+	}
+	seen := make(map[string]bool)
+	for _, p := range trimmed(o.Plugins) {
+		name, path, external := strings.Cut(p, "=")
+		choice := pluginChoice{name: name, path: path}
+		switch {
+		case !pluginName.MatchString(name):
+			fault("DISPATCHAI_PLUGINS: %q is not a plugin's name (lower-case letters, digits, dashes)", name)
+		case external && path == "":
+			fault("DISPATCHAI_PLUGINS: %s= names no executable", name)
+		case seen[name]:
+			fault("DISPATCHAI_PLUGINS: %s is named twice", name)
+		}
+		seen[name] = true
+		if o.PluginSettingsDir != "" {
+			settings, err := os.ReadFile(filepath.Join(o.PluginSettingsDir, name+".json"))
+			if err != nil && !errors.Is(err, os.ErrNotExist) {
+				fault("DISPATCHAI_PLUGIN_SETTINGS_DIR: %w", err)
+			}
+			choice.settings = settings
+		}
+		o.plugins = append(o.plugins, choice)
+	}
+	if len(o.plugins) == 0 {
+		fault("DISPATCHAI_PLUGINS: no plugin is named; the built-in one is called rules")
+	}
+	if o.PluginTimeout < time.Second {
+		fault("DISPATCHAI_PLUGIN_TIMEOUT: %s is shorter than a second", o.PluginTimeout)
+	}
+}
+
+// Level is the log level; it is known after Validate.
+func (o Options) Level() slog.Level { return o.level }
+
+func trimmed(values []string) []string {
+	var kept []string
+	for _, v := range values {
+		if v = strings.TrimSpace(v); v != "" {
+			kept = append(kept, v)
+		}
+	}
+	return kept
+}

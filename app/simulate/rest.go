@@ -1,0 +1,481 @@
+package simulate
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// route is one endpoint of the API.
+type route struct {
+	pattern string // of net/http, and the name under which requests are counted
+	access  access
+	needs   []need // any of them suffices; none means no permission
+	docs    string // path below https://docs.github.com/rest
+	content bool   // creates content, in the sense of the secondary limits
+	handle  func(*call) reply
+	count   atomic.Int64
+}
+
+// access says who may call a route.
+type access int
+
+const (
+	forAnyone access = iota
+	forApp           // with the App's JWT
+	forInstallation
+	forRepository // with an installation's token that covers the repository in the path
+)
+
+type need struct{ permission, level string }
+
+// call is one request on its way through.
+type call struct {
+	g     *GitHub
+	r     *http.Request
+	route *route
+	inst  *installation
+	token *token
+	repo  *repository
+}
+
+// reply is an answer not yet written.
+type reply struct {
+	status int
+	body   []byte
+	header http.Header
+}
+
+const maxRequestBody = 1 << 20
+
+// ServeHTTP answers a request to the API or for a web page.
+func (g *GitHub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if target, ok := g.normalise(r); !ok {
+		g.write(w, r, target)
+		return
+	}
+	if rt := g.router.find(r); rt != nil {
+		g.serve(rt, w, r)
+		return
+	}
+	if g.servePage(w, r) {
+		return
+	}
+	g.unknown.count.Add(1)
+	g.write(w, r, notFound())
+}
+
+// normalise strips the prefix of an Enterprise Server and resolves /repositories/{id} paths and renamed repositories.
+func (g *GitHub) normalise(r *http.Request) (reply, bool) {
+	path := r.URL.EscapedPath()
+	rest, enterprise := strings.CutPrefix(path, "/api/v3")
+	if enterprise && (rest == "" || rest[0] == '/') {
+		path = rest
+	}
+	if byID, ok := strings.CutPrefix(path, "/repositories/"); ok {
+		id, tail, _ := strings.Cut(byID, "/")
+		number, _ := strconv.ParseInt(id, 10, 64)
+		g.mu.RLock()
+		repo := g.reposByID[number]
+		g.mu.RUnlock()
+		if repo == nil {
+			return notFound(), false
+		}
+		path = "/repos/" + repo.path()
+		if tail != "" {
+			path += "/" + tail
+		}
+	} else if named, ok := strings.CutPrefix(path, "/repos/"); ok {
+		parts := strings.SplitN(named, "/", 3)
+		if len(parts) >= 2 {
+			key := strings.ToLower(parts[0] + "/" + parts[1])
+			g.mu.RLock()
+			id, moved := g.moved[key]
+			g.mu.RUnlock()
+			if moved {
+				location := g.apiURL + "/repositories/" + strconv.FormatInt(id, 10)
+				if len(parts) == 3 {
+					location += "/" + parts[2]
+				}
+				return movedTo(r, location), false
+			}
+		}
+	}
+	if path == "" {
+		path = "/"
+	}
+	decoded, err := url.PathUnescape(path)
+	if err != nil {
+		return notFound(), false
+	}
+	r.URL.Path, r.URL.RawPath = decoded, path
+	return reply{}, true
+}
+
+func movedTo(r *http.Request, location string) reply {
+	if r.URL.RawQuery != "" {
+		location += "?" + r.URL.RawQuery
+	}
+	status := http.StatusMovedPermanently
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		status = http.StatusTemporaryRedirect // keeps the method and the body
+	}
+	var d document
+	d.begin('{')
+	d.str("message", "Moved Permanently")
+	d.str("url", location)
+	d.str("documentation_url", "https://docs.github.com/rest/guides/best-practices-for-using-the-rest-api#follow-redirects")
+	d.end('}')
+	return reply{status: status, body: d, header: http.Header{"Location": {location}}}
+}
+
+// serve runs one route: what may go wrong on the way, who asks, how often they may, whether they may, then the route itself.
+func (g *GitHub) serve(rt *route, w http.ResponseWriter, r *http.Request) {
+	rt.count.Add(1)
+	fault := g.faults.hit(r, rt.pattern)
+	if fault != nil {
+		if fault.Latency > 0 {
+			// net/http notices that a client has gone only once its request was read.
+			body, err := io.ReadAll(io.LimitReader(r.Body, maxRequestBody+1))
+			if err != nil || !pause(r.Context(), fault.Latency) {
+				panic(http.ErrAbortHandler) // the client has gone
+			}
+			r.Body = io.NopCloser(bytes.NewReader(body))
+		}
+		if fault.AfterEffect {
+			defer g.misbehave(w, r, fault)
+			w = discardAnswer{http.Header{}}
+		} else if fault.Status != 0 || fault.Disconnect {
+			g.misbehave(w, r, fault)
+			return
+		}
+	}
+	if r.UserAgent() == "" {
+		g.write(w, r, fail(http.StatusForbidden, "Request forbidden by administrative rules. Please make sure your request has a User-Agent header "+
+			"(https://docs.github.com/en/rest/overview/resources-in-the-rest-api#user-agent-required).", "/overview/resources-in-the-rest-api#user-agent-required"))
+		return
+	}
+	c := &call{g: g, r: r, route: rt}
+	limiter, limit, denied := c.authenticate()
+	if denied != nil {
+		g.write(w, r, *denied)
+		return
+	}
+	g.write(w, r, c.limited(limiter, limit))
+}
+
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// discardAnswer swallows an answer whose effect stays.
+type discardAnswer struct{ header http.Header }
+
+func (d discardAnswer) Header() http.Header         { return d.header }
+func (d discardAnswer) Write(b []byte) (int, error) { return len(b), nil }
+func (d discardAnswer) WriteHeader(int)             {}
+
+func (g *GitHub) misbehave(w http.ResponseWriter, r *http.Request, f *Fault) {
+	if f.Disconnect || f.Status == 0 {
+		panic(http.ErrAbortHandler) // net/http's way to break a connection off; it is not logged
+	}
+	var out reply
+	switch f.Status {
+	case http.StatusForbidden, http.StatusTooManyRequests:
+		out = secondaryLimit(f.Status)
+	default:
+		out = fail(f.Status, http.StatusText(f.Status), "")
+	}
+	if f.RetryAfter > 0 {
+		out.header = http.Header{"Retry-After": {strconv.Itoa(wholeSeconds(f.RetryAfter))}}
+	}
+	g.write(w, r, out)
+}
+
+func wholeSeconds(d time.Duration) int { return max(1, int((d+time.Second-1)/time.Second)) }
+
+func secondaryLimit(status int) reply {
+	return fail(status, "You have exceeded a secondary rate limit. Please wait a few minutes before you try again. If you reach out to GitHub Support for help, "+
+		"please include the request ID.", "/using-the-rest-api/rate-limits-for-the-rest-api#about-secondary-rate-limits")
+}
+
+// limited runs the route within its caller's limits. An answer of 304 costs nothing, as GitHub promises.
+func (c *call) limited(l *limiter, primary int) reply {
+	rules := c.g.limits.Load()
+	if rules.Off || l == nil {
+		return c.run()
+	}
+	now := c.g.clock.Now()
+	free := strings.HasSuffix(c.route.pattern, " /rate_limit")
+	take := 1
+	if free {
+		take = 0
+	}
+	left, ok := l.primary(primary, now, take)
+	if !ok {
+		who := "user"
+		if c.inst != nil {
+			who = "installation"
+		}
+		out := fail(http.StatusForbidden, fmt.Sprintf("API rate limit exceeded for %s ID %d. If you reach out to GitHub Support for help, please include the request ID.",
+			who, c.caller()), "/using-the-rest-api/rate-limits-for-the-rest-api")
+		out.limits(left)
+		return out
+	}
+	if !rules.SecondaryOff && !free {
+		write := c.r.Method != http.MethodGet && c.r.Method != http.MethodHead
+		wait, ok := l.secondary(rules, now, write, c.route.content)
+		if !ok {
+			out := secondaryLimit(rules.SecondaryStatus)
+			out.limits(left)
+			out.header.Set("Retry-After", strconv.Itoa(wholeSeconds(wait)))
+			return out
+		}
+		defer l.done()
+	}
+	out := c.run()
+	if out.status == http.StatusNotModified && !free {
+		left, _ = l.primary(primary, now, -1)
+	}
+	out.limits(left)
+	return out
+}
+
+func (c *call) caller() int64 {
+	if c.inst != nil {
+		return c.inst.id
+	}
+	return c.g.opts.AppID
+}
+
+func (out *reply) limits(b budget) {
+	if out.header == nil {
+		out.header = make(http.Header, 8)
+	}
+	out.header.Set("X-RateLimit-Limit", strconv.Itoa(b.limit))
+	out.header.Set("X-RateLimit-Remaining", strconv.Itoa(b.remaining()))
+	out.header.Set("X-RateLimit-Used", strconv.Itoa(b.used))
+	out.header.Set("X-RateLimit-Reset", strconv.FormatInt(b.reset.Unix(), 10))
+	out.header.Set("X-RateLimit-Resource", "core")
+}
+
+// run checks the caller's rights and runs the route.
+func (c *call) run() reply {
+	if denied := c.authorize(); denied != nil {
+		return *denied
+	}
+	out := c.route.handle(c)
+	if c.r.Method == http.MethodGet && out.status == http.StatusOK {
+		sum := sha256.Sum256(out.body)
+		tag := `W/"` + hex.EncodeToString(sum[:]) + `"`
+		if out.header == nil {
+			out.header = make(http.Header, 8)
+		}
+		out.header.Set("ETag", tag)
+		out.header.Set("Cache-Control", "private, max-age=60, s-maxage=60")
+		out.header.Set("Vary", "Accept, Authorization, Cookie, X-GitHub-OTP,Accept-Encoding, Accept, X-Requested-With")
+		if matches(c.r.Header.Get("If-None-Match"), tag) {
+			out.status, out.body = http.StatusNotModified, nil
+		}
+	}
+	if len(c.route.needs) > 0 {
+		accepted := make([]string, len(c.route.needs))
+		for i, n := range c.route.needs {
+			accepted[i] = n.permission + "=" + n.level
+		}
+		if out.header == nil {
+			out.header = make(http.Header, 8)
+		}
+		out.header.Set("X-Accepted-GitHub-Permissions", strings.Join(accepted, "; "))
+	}
+	return out
+}
+
+func matches(condition, tag string) bool {
+	for candidate := range strings.SplitSeq(condition, ",") {
+		candidate = strings.TrimSpace(candidate)
+		if candidate == "*" || strings.TrimPrefix(candidate, "W/") == strings.TrimPrefix(tag, "W/") {
+			return condition != ""
+		}
+	}
+	return false
+}
+
+func (g *GitHub) write(w http.ResponseWriter, r *http.Request, out reply) {
+	h := w.Header()
+	for name, values := range out.header {
+		h[name] = values
+	}
+	n := g.requests.Add(1)
+	h.Set("X-GitHub-Request-Id", fmt.Sprintf("%04X:%05X:%06X:%06X:%08X", g.opts.Seed&0xffff, n>>12, n, n*2654435761&0xffffff, g.clock.Now().Unix()))
+	h.Set("X-GitHub-Media-Type", "github.v3; format=json")
+	h.Set("X-GitHub-Api-Version-Selected", "2022-11-28")
+	if len(out.body) > 0 {
+		h.Set("Content-Type", "application/json; charset=utf-8")
+		h.Set("Content-Length", strconv.Itoa(len(out.body)))
+	}
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(out.status)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(out.body) // a client that has gone away is no fault of ours
+	}
+}
+
+// fail is an error in GitHub's form.
+func fail(status int, message, docs string) reply {
+	var d document
+	d.begin('{')
+	d.str("message", message)
+	d.str("documentation_url", "https://docs.github.com/rest"+docs)
+	d.str("status", strconv.Itoa(status))
+	d.end('}')
+	return reply{status: status, body: d}
+}
+
+func notFound() reply { return fail(http.StatusNotFound, "Not Found", "") }
+
+// invalid is GitHub's answer to values it cannot take; code is "missing_field", "invalid", "already_exists" or "custom".
+func (c *call) invalid(resource, field, code, message string) reply {
+	var d document
+	d.begin('{')
+	d.str("message", "Validation Failed")
+	d.array("errors")
+	d.begin('{')
+	d.str("resource", resource)
+	d.str("code", code)
+	d.str("field", field)
+	if message != "" {
+		d.str("message", message)
+	}
+	d.end('}')
+	d.end(']')
+	d.str("documentation_url", "https://docs.github.com/rest"+c.route.docs)
+	d.str("status", "422")
+	d.end('}')
+	return reply{status: http.StatusUnprocessableEntity, body: d}
+}
+
+// failed turns an error of a change into GitHub's answer.
+func (c *call) failed(err error, resource, field string) reply {
+	switch {
+	case errors.Is(err, ErrGone):
+		return fail(http.StatusGone, "This issue was deleted", c.route.docs)
+	case errors.Is(err, ErrNotFound):
+		return fail(http.StatusNotFound, "Not Found", c.route.docs)
+	case errors.Is(err, ErrExists):
+		return c.invalid(resource, field, "already_exists", "")
+	case errors.Is(err, ErrInvalid):
+		return c.invalid(resource, field, "invalid", err.Error())
+	case errors.Is(err, ErrForbidden):
+		return c.forbidden()
+	}
+	c.g.log.Error("the simulated GitHub failed a request", "route", c.route.pattern, "error", err)
+	return fail(http.StatusInternalServerError, "Server Error", c.route.docs)
+}
+
+func (c *call) forbidden() reply {
+	return fail(http.StatusForbidden, "Resource not accessible by integration", c.route.docs)
+}
+
+// decode reads the request's JSON body into value; an empty body leaves it alone.
+func (c *call) decode(value any) *reply {
+	body, err := io.ReadAll(io.LimitReader(c.r.Body, maxRequestBody+1))
+	var out reply
+	switch {
+	case err != nil:
+		out = fail(http.StatusBadRequest, "Problems reading the request's body", "")
+	case len(body) > maxRequestBody:
+		out = fail(http.StatusRequestEntityTooLarge, "Payload too large", "")
+	case len(bytes.TrimSpace(body)) == 0:
+		return nil
+	case !json.Valid(body):
+		out = fail(http.StatusBadRequest, "Problems parsing JSON", c.route.docs)
+	default:
+		if err = json.Unmarshal(body, value); err == nil {
+			return nil
+		}
+		out = fail(http.StatusUnprocessableEntity, "Invalid request.\n\n"+err.Error(), c.route.docs)
+	}
+	return &out
+}
+
+func ok(body []byte) reply      { return reply{status: http.StatusOK, body: body} }
+func created(body []byte) reply { return reply{status: http.StatusCreated, body: body} }
+func noContent() reply          { return reply{status: http.StatusNoContent} }
+func (c *call) path(name string) string {
+	return c.r.PathValue(name)
+}
+
+func (c *call) id(name string) int64 {
+	id, err := strconv.ParseInt(c.r.PathValue(name), 10, 64)
+	if err != nil {
+		return -1
+	}
+	return id
+}
+
+// window is the part of a list that the request's page and per_page select.
+type window struct{ first, last, page, size, pages int }
+
+func (c *call) window(total int) window {
+	q := c.r.URL.Query()
+	size, err := strconv.Atoi(q.Get("per_page"))
+	if err != nil || size < 1 {
+		size = 30
+	}
+	size = min(size, 100)
+	page, err := strconv.Atoi(q.Get("page"))
+	if err != nil || page < 1 {
+		page = 1
+	}
+	pages := max(1, (total+size-1)/size)
+	first := total
+	if page <= pages {
+		first = (page - 1) * size
+	}
+	return window{first: first, last: min(first+size, total), page: page, size: size, pages: pages}
+}
+
+// listed is the answer of a list, with links to its other pages.
+func (c *call) listed(w window, body []byte) reply {
+	out := ok(body)
+	if w.pages <= 1 {
+		return out
+	}
+	var links []string
+	link := func(page int, rel string) {
+		q := c.r.URL.Query()
+		q.Set("page", strconv.Itoa(page))
+		links = append(links, fmt.Sprintf(`<%s%s?%s>; rel="%s"`, c.g.apiURL, c.r.URL.EscapedPath(), q.Encode(), rel))
+	}
+	if w.page > 1 {
+		link(min(w.page-1, w.pages), "prev")
+	}
+	if w.page < w.pages {
+		link(w.page+1, "next")
+		link(w.pages, "last")
+	}
+	if w.page > 1 {
+		link(1, "first")
+	}
+	out.header = http.Header{"Link": {strings.Join(links, ", ")}}
+	return out
+}

@@ -1,0 +1,455 @@
+package simulate
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// onIssue runs f on the issue in the path, under its repository's lock.
+func (c *call) onIssue(f func(*issue) reply) reply {
+	number, _ := strconv.Atoi(c.path("number"))
+	c.repo.mu.Lock()
+	defer c.repo.mu.Unlock()
+	is, err := c.repo.issue(number)
+	if err != nil {
+		if to := c.transferred(number); to != "" {
+			return movedTo(c.r, to)
+		}
+		return c.failed(err, "Issue", "number")
+	}
+	return f(is)
+}
+
+// changeIssue is onIssue for what changes it in the App's name.
+func (c *call) changeIssue(resource, field string, f func(*change, *issue) (reply, error)) reply {
+	number, _ := strconv.Atoi(c.path("number"))
+	var out reply
+	var to string
+	err := c.act(func(ch *change) error {
+		is, err := ch.repo.issue(number)
+		if err != nil {
+			to = c.transferred(number)
+			return err
+		}
+		out, err = f(ch, is)
+		return err
+	})
+	switch {
+	case to != "":
+		return movedTo(c.r, to)
+	case err != nil:
+		return c.failed(err, resource, field)
+	}
+	return out
+}
+
+// transferred is where the issue of that number went, or nothing. The caller holds the repository's lock.
+func (c *call) transferred(number int) string {
+	if number < 1 || number > len(c.repo.issues) {
+		return ""
+	}
+	return c.repo.issues[number-1].movedTo
+}
+
+func (c *call) issueObject(is *issue) []byte {
+	d := make(document, 0, 4096+len(is.body)+len(is.body)/16)
+	is.object(&d, "", c.g, c.repo)
+	return d
+}
+
+func getIssue(c *call) reply {
+	return c.onIssue(func(is *issue) reply { return ok(c.issueObject(is)) })
+}
+
+func listIssues(c *call) reply {
+	q := c.r.URL.Query()
+	state := cmp.Or(q.Get("state"), "open")
+	if state != "open" && state != "closed" && state != "all" {
+		return c.invalid("Issue", "state", "invalid", "")
+	}
+	var since time.Time
+	if text := q.Get("since"); text != "" {
+		var err error
+		if since, err = time.Parse(time.RFC3339, text); err != nil {
+			return c.invalid("Issue", "since", "invalid", "")
+		}
+	}
+	creator := q.Get("creator")
+	c.repo.mu.Lock()
+	defer c.repo.mu.Unlock()
+	var wanted []*label
+	if names := q.Get("labels"); names != "" {
+		for name := range strings.SplitSeq(names, ",") {
+			wanted = append(wanted, c.repo.labels[strings.ToLower(strings.TrimSpace(name))])
+		}
+	}
+	var found []*issue
+	for _, is := range c.repo.issues {
+		switch {
+		case is.deleted || is.movedTo != "", state != "all" && is.state != state, is.updated.Before(since),
+			creator != "" && !strings.EqualFold(is.author.name(), creator),
+			slices.ContainsFunc(wanted, func(l *label) bool { return l == nil || is.has(l) < 0 }):
+			continue
+		}
+		found = append(found, is)
+	}
+	switch q.Get("sort") {
+	case "updated":
+		slices.SortStableFunc(found, func(a, b *issue) int { return a.updated.Compare(b.updated) })
+	case "comments":
+		slices.SortStableFunc(found, func(a, b *issue) int { return cmp.Compare(len(a.comments), len(b.comments)) })
+	}
+	if q.Get("direction") != "asc" {
+		slices.Reverse(found)
+	}
+	w := c.window(len(found))
+	d := make(document, 0, 4096*(w.last-w.first)+2)
+	d.begin('[')
+	for _, is := range found[w.first:w.last] {
+		is.object(&d, "", c.g, c.repo)
+	}
+	d.end(']')
+	return c.listed(w, d)
+}
+
+func createIssue(c *call) reply {
+	var asked struct {
+		Title  string      `json:"title"`
+		Body   string      `json:"body"`
+		Labels []labelName `json:"labels"`
+	}
+	if out := c.decode(&asked); out != nil {
+		return *out
+	}
+	if asked.Title == "" {
+		return c.invalid("Issue", "title", "missing_field", "")
+	}
+	var out reply
+	err := c.act(func(ch *change) error {
+		labels, err := ch.ensureLabels(names(asked.Labels))
+		if err != nil {
+			return err
+		}
+		is, err := ch.open(NewIssue{Title: asked.Title, Body: asked.Body}, false, labels)
+		if err == nil {
+			out = created(c.issueObject(is))
+		}
+		return err
+	})
+	if err != nil {
+		return c.failed(err, "Issue", "title")
+	}
+	return out
+}
+
+func updateIssue(c *call) reply {
+	var asked struct {
+		Title       *string      `json:"title"`
+		Body        *string      `json:"body"`
+		State       *string      `json:"state"`
+		StateReason *string      `json:"state_reason"`
+		Labels      *[]labelName `json:"labels"`
+	}
+	if out := c.decode(&asked); out != nil {
+		return *out
+	}
+	if asked.State != nil && *asked.State != "open" && *asked.State != "closed" {
+		return c.invalid("Issue", "state", "invalid", "")
+	}
+	return c.changeIssue("Issue", "title", func(ch *change, is *issue) (reply, error) {
+		if err := ch.edit(is, asked.Title, asked.Body); err != nil {
+			return reply{}, err
+		}
+		if asked.Labels != nil {
+			labels, err := ch.ensureLabels(names(*asked.Labels))
+			if err != nil {
+				return reply{}, err
+			}
+			ch.setLabels(is, labels)
+		}
+		if asked.State != nil {
+			reason := ""
+			if asked.StateReason != nil {
+				reason = *asked.StateReason
+			}
+			ch.setState(is, *asked.State, reason)
+		}
+		return ok(c.issueObject(is)), nil
+	})
+}
+
+// labelName is a label in a request: its name, or an object with it.
+type labelName string
+
+// UnmarshalJSON takes both forms. Suggestions, which newer servers know, are refused rather than applied.
+func (n *labelName) UnmarshalJSON(b []byte) error {
+	var text string
+	if json.Unmarshal(b, &text) == nil {
+		*n = labelName(text)
+		return nil
+	}
+	var object struct {
+		Name    *string `json:"name"`
+		Suggest bool    `json:"suggest"`
+	}
+	if err := json.Unmarshal(b, &object); err != nil || object.Name == nil {
+		return fmt.Errorf("%s is not a label: it takes a name, or an object with one", b)
+	}
+	if object.Suggest {
+		return fmt.Errorf("this server does not know label suggestions")
+	}
+	*n = labelName(*object.Name)
+	return nil
+}
+
+func names(labels []labelName) []string {
+	out := make([]string, len(labels))
+	for i, l := range labels {
+		out[i] = string(l)
+	}
+	return out
+}
+
+// labelList reads the body of a labels request: {"labels": [...]} or the bare array.
+func (c *call) labelList() ([]string, *reply) {
+	var raw json.RawMessage
+	if out := c.decode(&raw); out != nil {
+		return nil, out
+	}
+	var list []labelName
+	err := json.Unmarshal(raw, &list)
+	if err != nil {
+		var object struct {
+			Labels *[]labelName `json:"labels"`
+		}
+		if err = json.Unmarshal(raw, &object); err == nil && object.Labels == nil {
+			err = fmt.Errorf("no labels given")
+		} else if err == nil {
+			list = *object.Labels
+		}
+	}
+	if err != nil {
+		out := c.invalid("Label", "labels", "invalid", err.Error())
+		return nil, &out
+	}
+	return names(list), nil
+}
+
+// The most labels an issue can have.
+const maxIssueLabels = 100
+
+func listIssueLabels(c *call) reply {
+	return c.onIssue(func(is *issue) reply { return c.labels(is.labels) })
+}
+
+func (is *issue) labelReply() reply {
+	var d document
+	is.labelObjects(&d)
+	return ok(d)
+}
+
+// addIssueLabels creates labels that the repository does not have, as GitHub does.
+func addIssueLabels(c *call) reply {
+	wanted, out := c.labelList()
+	if out != nil {
+		return *out
+	}
+	return c.changeIssue("Label", "name", func(ch *change, is *issue) (reply, error) {
+		labels, err := ch.ensureLabels(wanted)
+		if err != nil {
+			return reply{}, err
+		}
+		if len(is.labels)+len(labels) > maxIssueLabels {
+			return reply{}, fmt.Errorf("%w: an issue has at most %d labels", ErrInvalid, maxIssueLabels)
+		}
+		for _, l := range labels {
+			ch.addLabel(is, l)
+		}
+		return is.labelReply(), nil
+	})
+}
+
+func setIssueLabels(c *call) reply {
+	wanted, out := c.labelList()
+	if out != nil {
+		return *out
+	}
+	return c.changeIssue("Label", "name", func(ch *change, is *issue) (reply, error) {
+		labels, err := ch.ensureLabels(wanted)
+		if err != nil {
+			return reply{}, err
+		}
+		ch.setLabels(is, labels)
+		return is.labelReply(), nil
+	})
+}
+
+func clearIssueLabels(c *call) reply {
+	return c.changeIssue("Label", "name", func(ch *change, is *issue) (reply, error) {
+		ch.setLabels(is, nil)
+		return noContent(), nil
+	})
+}
+
+func removeIssueLabel(c *call) reply {
+	return c.changeIssue("Label", "name", func(ch *change, is *issue) (reply, error) {
+		l := ch.repo.labels[strings.ToLower(c.path("name"))]
+		if l == nil || !ch.removeLabel(is, l) {
+			return fail(http.StatusNotFound, "Label does not exist", c.route.docs), nil
+		}
+		return is.labelReply(), nil
+	})
+}
+
+func listComments(c *call) reply {
+	return c.onIssue(func(is *issue) reply {
+		comments := is.comments
+		if since, err := time.Parse(time.RFC3339, c.r.URL.Query().Get("since")); err == nil {
+			comments = slices.DeleteFunc(slices.Clone(comments), func(m *comment) bool { return m.updated.Before(since) })
+		}
+		w := c.window(len(comments))
+		var d document
+		d.begin('[')
+		for _, m := range comments[w.first:w.last] {
+			m.object(&d, "", c.g, c.repo)
+		}
+		d.end(']')
+		return c.listed(w, d)
+	})
+}
+
+func (c *call) body() (string, *reply) {
+	var asked struct {
+		Body string `json:"body"`
+	}
+	if out := c.decode(&asked); out != nil {
+		return "", out
+	}
+	if asked.Body == "" {
+		out := c.invalid("IssueComment", "body", "missing_field", "")
+		return "", &out
+	}
+	return asked.Body, nil
+}
+
+func createComment(c *call) reply {
+	body, out := c.body()
+	if out != nil {
+		return *out
+	}
+	return c.changeIssue("IssueComment", "body", func(ch *change, is *issue) (reply, error) {
+		m, err := ch.comment(is, body)
+		if err != nil {
+			return reply{}, err
+		}
+		var d document
+		m.object(&d, "", c.g, c.repo)
+		return created(d), nil
+	})
+}
+
+func getComment(c *call) reply {
+	c.repo.mu.Lock()
+	defer c.repo.mu.Unlock()
+	m := c.repo.comments[c.id("id")]
+	if m == nil {
+		return notFound()
+	}
+	var d document
+	m.object(&d, "", c.g, c.repo)
+	return ok(d)
+}
+
+// changeComment changes the comment in the path; an App edits and deletes only what it wrote itself.
+func (c *call) changeComment(f func(*change, *comment) error) (reply, bool) {
+	var d document
+	err := c.act(func(ch *change) error {
+		m := ch.repo.comments[c.id("id")]
+		switch {
+		case m == nil:
+			return ErrNotFound
+		case m.author != c.g.bot:
+			return ErrForbidden
+		}
+		err := f(ch, m)
+		m.object(&d, "", c.g, c.repo)
+		return err
+	})
+	if err != nil {
+		return c.failed(err, "IssueComment", "body"), false
+	}
+	return ok(d), true
+}
+
+func updateComment(c *call) reply {
+	body, out := c.body()
+	if out != nil {
+		return *out
+	}
+	answer, _ := c.changeComment(func(ch *change, m *comment) error { return ch.editComment(m, body) })
+	return answer
+}
+
+func deleteComment(c *call) reply {
+	answer, done := c.changeComment(func(ch *change, m *comment) error {
+		ch.deleteComment(m)
+		return nil
+	})
+	if done {
+		return noContent()
+	}
+	return answer
+}
+
+func listEvents(c *call) reply {
+	return c.onIssue(func(is *issue) reply {
+		w := c.window(len(is.history))
+		var d document
+		d.begin('[')
+		for _, o := range is.history[w.first:w.last] {
+			o.object(&d, c.g, c.repo)
+		}
+		d.end(']')
+		return c.listed(w, d)
+	})
+}
+
+// listTimeline lists the issue's events and comments in the order of their time.
+func listTimeline(c *call) reply {
+	return c.onIssue(func(is *issue) reply {
+		type entry struct {
+			at     time.Time
+			object []byte
+		}
+		var entries []entry
+		for _, o := range is.history {
+			var d document
+			o.object(&d, c.g, c.repo)
+			entries = append(entries, entry{o.at, d})
+		}
+		for _, m := range is.comments {
+			var d document
+			m.object(&d, "", c.g, c.repo)
+			d = d[:len(d)-1]
+			d.str("event", "commented")
+			d.raw("actor", m.author.object())
+			d.end('}')
+			entries = append(entries, entry{m.created, d})
+		}
+		slices.SortStableFunc(entries, func(a, b entry) int { return a.at.Compare(b.at) })
+		w := c.window(len(entries))
+		var d document
+		d.begin('[')
+		for _, e := range entries[w.first:w.last] {
+			d.item(e.object)
+		}
+		d.end(']')
+		return c.listed(w, d)
+	})
+}

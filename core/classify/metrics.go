@@ -1,0 +1,68 @@
+package classify
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/dispatchai/dispatchai/core/eventlog"
+	"github.com/dispatchai/dispatchai/core/triage"
+)
+
+type metrics struct {
+	events          *prometheus.CounterVec
+	batchSeconds    prometheus.Histogram
+	classifySeconds prometheus.Histogram
+	latencySeconds  prometheus.Histogram
+	corrections     *prometheus.CounterVec
+}
+
+func newMetrics(r prometheus.Registerer) metrics {
+	f := promauto.With(r)
+	buckets := prometheus.ExponentialBuckets(0.001, 2.5, 12)
+	return metrics{
+		events: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "dispatchai_classify_events_total",
+			Help: "Events handled by the classify worker, by kind and outcome (done, replayed, ignored, retried, dead).",
+		}, []string{"kind", "outcome"}),
+		batchSeconds: f.NewHistogram(prometheus.HistogramOpts{
+			Name: "dispatchai_classify_batch_seconds", Help: "Time to handle one batch of events.", Buckets: buckets,
+		}),
+		classifySeconds: f.NewHistogram(prometheus.HistogramOpts{
+			Name: "dispatchai_classify_plugins_seconds", Help: "Time from the first plugin call of a batch to the last answer.", Buckets: buckets,
+		}),
+		latencySeconds: f.NewHistogram(prometheus.HistogramOpts{
+			Name: "dispatchai_classify_latency_seconds", Help: "Time from the acceptance of a delivery to its stored classification.",
+			Buckets: prometheus.ExponentialBuckets(0.005, 2.5, 12),
+		}),
+		corrections: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "dispatchai_classify_corrections_total", Help: "Corrections recorded, by field and source.",
+		}, []string{"field", "source"}),
+	}
+}
+
+// event counts one handled record.
+func (m metrics) event(k *work) {
+	kind, outcome := string(k.event.Kind), "done"
+	switch {
+	case kind == "":
+		kind, outcome = "unreadable", "dead"
+	case eventlog.IsPermanent(k.err):
+		outcome = "dead"
+	case k.err != nil:
+		outcome = "retried"
+	case k.event.Kind == triage.KindPullRequest:
+		outcome = "ignored"
+	case k.applied:
+		outcome = "replayed"
+	}
+	m.events.WithLabelValues(kind, outcome).Inc()
+	if k.err != nil || k.applied {
+		return
+	}
+	if k.change.Classification != nil {
+		m.latencySeconds.Observe(k.change.Classification.ClassifiedAt.Sub(k.event.ReceivedAt).Seconds())
+	}
+	for _, c := range k.change.Corrections {
+		m.corrections.WithLabelValues(string(c.Field), string(c.Source)).Inc()
+	}
+}

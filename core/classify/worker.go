@@ -1,0 +1,115 @@
+// Package classify is the worker between issues.raw and issues.enriched: it
+// parses each event, brings the stored issue up to date, asks the classifier
+// plugins, stores what they say and publishes the result. Human corrections
+// take the same way, without a plugin being asked.
+//
+// Effects are idempotent per event: an event that was applied before is not
+// computed again, but its present result is published again, so a crash
+// between storing and publishing loses nothing.
+package classify
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/dispatchai/dispatchai/core/eventlog"
+	"github.com/dispatchai/dispatchai/core/github"
+	"github.com/dispatchai/dispatchai/core/plugin"
+	"github.com/dispatchai/dispatchai/core/store"
+	"github.com/dispatchai/dispatchai/core/triage"
+	"github.com/dispatchai/dispatchai/plugins/sdk"
+)
+
+// Classifier is a running plugin.
+type Classifier interface {
+	Describe() plugin.Description
+	Classify(ctx context.Context, items []plugin.Item) ([]plugin.Outcome, error)
+	Embed(ctx context.Context, texts []sdk.Text) (vectors [][]float32, model string, err error)
+	Learn(ctx context.Context, examples []plugin.Example) error
+}
+
+// storage is what the worker needs of the store.
+type storage interface {
+	store.Issues
+	store.Directory
+}
+
+// publisher appends to the log and returns when the records are durable.
+type publisher interface {
+	Append(ctx context.Context, records ...eventlog.Record) error
+}
+
+// gitHub is what the worker asks of GitHub itself.
+type gitHub interface {
+	AppSlug(ctx context.Context) (string, error)
+	RepositoryLabels(ctx context.Context, installationID int64, repository triage.Repository) ([]triage.RepositoryLabel, error)
+}
+
+// Config is what a Worker is made of. Everything is required but Now.
+type Config struct {
+	Store     storage
+	Publisher publisher
+	GitHub    gitHub
+	// Classifiers are asked in this order; a field keeps the most confident
+	// answer. The first one that can embed provides the vectors.
+	Classifiers []Classifier
+	// NeighbourLimit is how many similar issues are kept with an issue.
+	NeighbourLimit int
+	Logger         *slog.Logger
+	Registerer     prometheus.Registerer
+	Now            func() time.Time
+}
+
+// Worker turns events into classifications. Its handlers are safe for
+// concurrent use.
+type Worker struct {
+	Config
+	taxonomies *lru.Cache[int64, *catalogue]
+	metrics    metrics
+}
+
+// catalogue is what a repository's labels mean, in our terms and in a plugin's.
+type catalogue struct {
+	fullName   string
+	labels     []triage.RepositoryLabel
+	taxonomy   triage.Taxonomy
+	repository *sdk.Repository
+}
+
+// New checks the configuration and returns a Worker.
+func New(cfg Config) (*Worker, error) {
+	if len(cfg.Classifiers) == 0 {
+		return nil, errors.New("classify: no classifier plugin is enabled; enable at least one (DISPATCHAI_PLUGINS)")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.NeighbourLimit == 0 {
+		cfg.NeighbourLimit = 5
+	}
+	cache, err := lru.New[int64, *catalogue](10_000)
+	if err != nil {
+		return nil, err
+	}
+	return &Worker{Config: cfg, taxonomies: cache, metrics: newMetrics(cfg.Registerer)}, nil
+}
+
+// Express tells which records must not wait behind a model call: what people
+// ask for on the dashboard.
+func Express(r *eventlog.Record) bool {
+	return r.Header(eventlog.HeaderEvent) == github.EventCorrection
+}
+
+// parse reads a record of issues.raw or installations.raw.
+func parse(r *eventlog.Record) (triage.Event, error) {
+	event, delivery := r.Header(eventlog.HeaderEvent), r.Header(eventlog.HeaderDelivery)
+	if event == "" || delivery == "" {
+		return triage.Event{}, errors.New("the record lacks its event or delivery header")
+	}
+	return github.ParseWebhook(event, delivery, r.Value, r.ReceivedAt())
+}

@@ -1,0 +1,389 @@
+// Package plugin is the host's side of classifier plugins: it starts a plugin
+// as a process of its own, keeps it running, and asks it. What a plugin answers
+// is data: everything is checked against the protocol's bounds and the
+// repository's own options before a caller sees it.
+//
+// A plugin's process inherits nothing but PATH; HOME and TMPDIR are private
+// directories. It speaks gRPC over a Unix socket in a directory that only this
+// user can enter.
+package plugin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/dispatchai/dispatchai/core/triage"
+	"github.com/dispatchai/dispatchai/plugins/sdk"
+)
+
+// Spec says which executable to run as a plugin.
+type Spec struct {
+	// Name is the operator's name for the plugin: unique among the plugins of
+	// the process, it stands in logs, metrics and every answer. Lower-case
+	// letters, digits and dashes.
+	Name string
+	// Path is the executable; without a slash it is looked up in PATH.
+	Path string
+	Args []string
+	// Settings is a JSON object, or empty. Values under keys that speak of
+	// secrets (key, token, secret, password, credential) are struck from
+	// whatever the plugin logs or answers.
+	Settings json.RawMessage
+	// WorkDir is the plugin's working directory and HOME, made (mode 0700)
+	// where it is missing and kept afterwards. Empty: a temporary one, removed by Close.
+	WorkDir string
+}
+
+// Options are how the host treats a plugin. The zero value is usable.
+type Options struct {
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
+	// CallTimeout bounds every call; a process that outlasts it is killed and
+	// restarted. 30 seconds unless set. FitTimeout is the same for Fit and Load,
+	// 10 minutes unless set.
+	CallTimeout time.Duration
+	FitTimeout  time.Duration
+	// StartTimeout bounds a start: handshake, description, settings. 20 seconds unless set.
+	StartTimeout time.Duration
+	// StopTimeout is how long the process may take to end by itself when it is
+	// closed, before it is killed. 2 seconds unless set.
+	StopTimeout time.Duration
+	// MaxConcurrent bounds the calls in progress; further ones wait. Twice
+	// GOMAXPROCS unless set.
+	MaxConcurrent int
+	// MaxBatch bounds the items of one call; the plugin's own bound counts too. 256 unless set.
+	MaxBatch int
+	// MinBackoff and MaxBackoff bound the wait before a restart: it doubles
+	// with every process that ends without having been of any use, and starts
+	// over after one that answered a call or ran for StableAfter. 50 ms, 30 s
+	// and 10 s unless set.
+	MinBackoff  time.Duration
+	MaxBackoff  time.Duration
+	StableAfter time.Duration
+	// PingInterval is how often an idle process is asked for a sign of life; two
+	// missing in a row get it killed and restarted. 5 seconds unless set.
+	PingInterval time.Duration
+	// Models gives the models to load after every start of a plugin that
+	// learns, before it is asked anything. An error among them is logged and
+	// does not keep the plugin from running.
+	Models func(ctx context.Context) iter.Seq2[sdk.Model, error]
+}
+
+func (o Options) withDefaults() Options {
+	set := func(d *time.Duration, v time.Duration) {
+		if *d <= 0 {
+			*d = v
+		}
+	}
+	set(&o.CallTimeout, 30*time.Second)
+	set(&o.FitTimeout, 10*time.Minute)
+	set(&o.StartTimeout, 20*time.Second)
+	set(&o.StopTimeout, 2*time.Second)
+	set(&o.MinBackoff, 50*time.Millisecond)
+	set(&o.MaxBackoff, 30*time.Second)
+	set(&o.StableAfter, 10*time.Second)
+	set(&o.PingInterval, 5*time.Second)
+	if o.MaxConcurrent <= 0 {
+		o.MaxConcurrent = 2 * runtime.GOMAXPROCS(0)
+	}
+	if o.MaxBatch <= 0 {
+		o.MaxBatch = 256
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Registerer == nil {
+		o.Registerer = prometheus.NewRegistry()
+	}
+	return o
+}
+
+// Description is what a plugin says of itself, checked.
+type Description struct {
+	// Name is the plugin's name for itself; the operator's is Spec.Name.
+	Name    string
+	Version string
+	// Fields are what it may set.
+	Fields []triage.Field
+	// Embedding is set when Embed may be called.
+	Embedding *sdk.EmbeddingModel
+	// Configurable tells that it takes settings, Learns that Fit, Load, Learn
+	// and Forget may be called.
+	Configurable bool
+	Learns       bool
+	// MaxBatch is its own bound on a batch; 0 when it states none.
+	MaxBatch int
+}
+
+// State is what a plugin's process is doing.
+type State string
+
+// The states of a plugin's process.
+const (
+	Starting   State = "starting"
+	Running    State = "running"
+	BackingOff State = "backing off"
+	Busy       State = "busy"
+	Closed     State = "closed"
+)
+
+// Health is a plugin's state for people and monitoring.
+type Health struct {
+	Name    string    `json:"name"`
+	State   State     `json:"state"`
+	Since   time.Time `json:"since"`
+	Version string    `json:"version,omitempty"`
+	// PID is the process's, while there is one.
+	PID int `json:"pid,omitempty"`
+	// Restarts counts the processes that ended, or failed to start, since Start.
+	Restarts int `json:"restarts"`
+	// LastError is the last fault, for an operator to act on.
+	LastError string `json:"last_error,omitempty"`
+}
+
+// Plugin is a supervised plugin process. Its methods may be called from many
+// goroutines at once.
+type Plugin struct {
+	spec    Spec
+	options Options
+	log     *slog.Logger
+	metrics *metrics
+	redact  *redactor
+	slots   *semaphore.Weighted
+	calls   atomic.Int64  // in progress
+	nextID  atomic.Uint64 // of items, never used twice
+
+	runDir  string // holds the sockets, and HOME where the spec names none
+	workDir string
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	done   chan struct{} // closed when the supervisor has ended
+
+	mu          sync.Mutex
+	state       State
+	since       time.Time
+	resume      time.Time // when the next start is due, while backing off
+	changed     chan struct{}
+	current     *process // set while state is Running
+	description Description
+	settings    json.RawMessage
+	restarts    int
+	lastErr     error
+}
+
+// Launch starts a plugin and waits until it runs. Where its first start fails,
+// Launch says why, leaves nothing behind and does not try again: a fault in the
+// configuration should be seen at once. Start is for those who would rather go on.
+func Launch(ctx context.Context, spec Spec, options Options) (*Plugin, error) {
+	p, err := Start(spec, options)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.Ready(ctx); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	return p, nil
+}
+
+// Start begins to run a plugin and returns at once; Ready waits for it. An
+// error concerns the spec itself: a name, a path or settings that cannot be
+// right. Everything else - a plugin that does not start, or ends - is met with a
+// restart after a back-off and shows in Health. Close must be called.
+func Start(spec Spec, options Options) (*Plugin, error) {
+	options = options.withDefaults()
+	spec, err := checkSpec(spec)
+	if err != nil {
+		return nil, err
+	}
+	m, err := newMetrics(options.Registerer, spec.Name)
+	if err != nil {
+		return nil, err
+	}
+	runDir, err := newRunDir()
+	if err != nil {
+		return nil, fmt.Errorf("plugin %s: %w", spec.Name, err)
+	}
+	workDir := spec.WorkDir
+	if workDir == "" {
+		workDir = filepath.Join(runDir, "home")
+	}
+	if err := privateDir(filepath.Join(workDir, "tmp")); err == nil {
+		err = privateDir(workDir)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("plugin %s: make its working directory: %w", spec.Name, err), os.RemoveAll(runDir))
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	p := &Plugin{
+		spec:     spec,
+		options:  options,
+		log:      options.Logger.With("plugin", spec.Name),
+		metrics:  m,
+		redact:   newRedactor(spec.Settings),
+		slots:    semaphore.NewWeighted(int64(options.MaxConcurrent)),
+		runDir:   runDir,
+		workDir:  workDir,
+		ctx:      ctx,
+		cancel:   cancel,
+		done:     make(chan struct{}),
+		state:    Starting,
+		since:    time.Now(),
+		changed:  make(chan struct{}),
+		settings: spec.Settings,
+	}
+	go p.supervise()
+	return p, nil
+}
+
+// Name is the operator's name for the plugin.
+func (p *Plugin) Name() string { return p.spec.Name }
+
+// Describe is what the plugin said of itself when it last started; it is zero
+// until the first start has succeeded, and may change with a restart when the
+// executable was replaced.
+func (p *Plugin) Describe() Description {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.description
+}
+
+// Health is the plugin's state now.
+func (p *Plugin) Health() Health {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h := Health{Name: p.spec.Name, State: p.state, Since: p.since, Version: p.description.Version, Restarts: p.restarts}
+	if p.current != nil {
+		h.PID = p.current.runner.pid()
+	}
+	if p.lastErr != nil {
+		h.LastError = p.lastErr.Error()
+	}
+	return h
+}
+
+// Ready waits until the plugin runs for the first time, or again. It returns
+// the fault as soon as a start fails, though further ones are tried.
+func (p *Plugin) Ready(ctx context.Context) error {
+	for {
+		p.mu.Lock()
+		state, changed, err := p.state, p.changed, p.unavailableLocked()
+		p.mu.Unlock()
+		switch state {
+		case Running:
+			return nil
+		case BackingOff, Closed:
+			return err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for plugin %s to start: %w", p.spec.Name, ctx.Err())
+		}
+	}
+}
+
+// Close ends the process - asked first, killed after Options.StopTimeout - and
+// waits until it is gone. Calls in progress fail as unavailable.
+func (p *Plugin) Close() error {
+	p.cancel()
+	<-p.done
+	if err := os.RemoveAll(p.runDir); err != nil {
+		return fmt.Errorf("plugin %s: remove its private directory: %w", p.spec.Name, err)
+	}
+	return nil
+}
+
+func checkSpec(spec Spec) (Spec, error) {
+	var faults []error
+	if err := (sdk.Description{Name: spec.Name, Version: "0.0.0"}).Validate(); err != nil {
+		faults = append(faults, err)
+	}
+	if len(spec.Settings) > 0 {
+		var object map[string]json.RawMessage
+		if err := json.Unmarshal(spec.Settings, &object); err != nil {
+			faults = append(faults, fmt.Errorf("the settings must be a JSON object: %w", err))
+		}
+	}
+	path, err := executable(spec.Path)
+	if err != nil {
+		faults = append(faults, err)
+	}
+	spec.Path = path
+	if err := errors.Join(faults...); err != nil {
+		return spec, fmt.Errorf("plugin %q: %w", spec.Name, err)
+	}
+	return spec, nil
+}
+
+func executable(path string) (string, error) {
+	if path == "" {
+		return "", errors.New("the path of the executable is missing")
+	}
+	found, err := exec.LookPath(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, exec.ErrNotFound):
+		return "", fmt.Errorf("there is no executable at %s; check the plugin's path", path)
+	case errors.Is(err, os.ErrPermission):
+		return "", fmt.Errorf("%s is not executable; make it so with chmod +x", path)
+	case err != nil:
+		return "", fmt.Errorf("find the executable: %w", err)
+	}
+	return filepath.Abs(found)
+}
+
+// socketRoom is what go-plugin adds to a directory's name to name a socket in
+// it; the system bounds a socket's whole name.
+const (
+	socketRoom = 48
+	socketName = 103
+)
+
+// newRunDir makes a directory that only this user can enter, with a name short
+// enough for sockets in it.
+func newRunDir() (string, error) {
+	var faults []error
+	for _, parent := range []string{os.TempDir(), "/tmp"} {
+		if len(parent)+len("/dispatchai-0123456789")+socketRoom > socketName {
+			faults = append(faults, fmt.Errorf("the name of %s is too long for a Unix socket", parent))
+			continue
+		}
+		dir, err := os.MkdirTemp(parent, "dispatchai-")
+		if err == nil {
+			return dir, nil
+		}
+		faults = append(faults, err)
+	}
+	return "", fmt.Errorf("make a private directory for the plugin's socket (set TMPDIR to a short writable path): %w", errors.Join(faults...))
+}
+
+// privateDir makes a directory, and takes it from others where it was theirs to enter.
+func privateDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	return os.Chmod(dir, 0o700)
+}
+
+// environment is all that a plugin sees of the host's environment.
+func (p *Plugin) environment() []string {
+	return []string{
+		"PATH=" + os.Getenv("PATH"),
+		"HOME=" + p.workDir,
+		"TMPDIR=" + filepath.Join(p.workDir, "tmp"),
+	}
+}

@@ -1,0 +1,252 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dispatchai/dispatchai/core/store"
+)
+
+// SaveDesired writes the rows in one transaction.
+func (s *Store) SaveDesired(ctx context.Context, rows []store.Desired) (err error) {
+	defer s.metrics.observe("save_desired", time.Now(), &err)
+	clean := make([]store.Desired, len(rows))
+	labels := make([]string, len(rows))
+	for i, d := range rows {
+		if clean[i], err = d.Normalize(); err != nil {
+			return fmt.Errorf("sqlite store: %w", err)
+		}
+		if labels[i], err = toJSON(clean[i].Labels); err != nil {
+			return fmt.Errorf("sqlite store: %w", err)
+		}
+	}
+	if len(clean) == 0 {
+		return ctx.Err()
+	}
+	return s.writer.do(ctx, func(t *tx) error {
+		for i, d := range clean {
+			// A live row that still waits stays live under a later backfill. A row in
+			// hand stays so: its owner finds on settling it that it moved on.
+			if _, err := t.exec(`INSERT INTO desired_labels (repository_id, number, installation_id, revision, event_id, traceparent, labels,
+					backfill, received_at, attempts, not_before, last_error, settled)
+				VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, '', 0)
+				ON CONFLICT (repository_id, number) DO UPDATE SET
+					claimed_by = CASE WHEN desired_labels.installation_id = excluded.installation_id THEN claimed_by END,
+					backfill = CASE WHEN settled = 0 THEN min(desired_labels.backfill, excluded.backfill) ELSE excluded.backfill END,
+					installation_id = excluded.installation_id, revision = excluded.revision, event_id = excluded.event_id,
+					traceparent = excluded.traceparent, labels = excluded.labels, received_at = excluded.received_at,
+					attempts = 0, not_before = 0, last_error = '', settled = 0
+				WHERE excluded.revision > desired_labels.revision`,
+				d.Issue.RepositoryID, d.Issue.Number, d.InstallationID, d.Revision, d.EventID, d.Traceparent, labels[i], d.Backfill, micros(d.ReceivedAt)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// ClaimDesired visits each installation that has rows to hand out once, so its cost grows with
+// their number and not with the length of anyone's backlog.
+func (s *Store) ClaimDesired(ctx context.Context, claim store.Claim) (_ []store.ClaimedInstallation, err error) {
+	defer s.metrics.observe("claim_desired", time.Now(), &err)
+	if claim.Owner == "" || claim.MaxInstallations <= 0 || claim.MaxIssues <= 0 || claim.LeaseFor <= 0 {
+		return nil, fmt.Errorf("sqlite store: claim %+v: Owner, LeaseFor, MaxInstallations and MaxIssues must be set", claim)
+	}
+	claim.Owner, claim.Now = store.CleanText(claim.Owner), store.CleanTime(claim.Now)
+	var claimed []store.ClaimedInstallation
+	err = s.writer.do(ctx, func(t *tx) error {
+		var err error
+		claimed, err = claimDesired(t, claim)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return claimed, nil
+}
+
+func claimDesired(t *tx, claim store.Claim) ([]store.ClaimedInstallation, error) {
+	now, until := micros(claim.Now), micros(claim.Now.Add(claim.LeaseFor))
+	if err := endLeases(t, now); err != nil {
+		return nil, err
+	}
+	if _, err := t.exec(`UPDATE installation_leases SET lease_until = max(lease_until, ?1) WHERE owner = ?2 AND EXISTS (
+			SELECT 1 FROM desired_labels d WHERE d.installation_id = installation_leases.installation_id AND d.settled = 0 AND d.claimed_by IS NOT NULL)`,
+		until, claim.Owner); err != nil {
+		return nil, err
+	}
+	installations, err := claimable(t, claim, now)
+	if err != nil {
+		return nil, err
+	}
+	var claimed []store.ClaimedInstallation
+	for _, id := range installations {
+		rows, err := takeRows(t, claim, id, now)
+		if err != nil {
+			return nil, err
+		}
+		if len(rows) == 0 {
+			continue
+		}
+		if _, err := t.exec(`INSERT INTO installation_leases (installation_id, owner, lease_until) VALUES (?1, ?2, ?3)
+			ON CONFLICT (installation_id) DO UPDATE SET lease_until = CASE WHEN owner = ?2 THEN max(lease_until, ?3) ELSE ?3 END, owner = ?2`,
+			id, claim.Owner, until); err != nil {
+			return nil, err
+		}
+		leased, err := t.query(context.Background(), `SELECT lease_until FROM installation_leases WHERE installation_id = ?`, id)
+		if err != nil {
+			return nil, err
+		}
+		var leaseUntil int64
+		if err := scanOne(leased, &leaseUntil); err != nil {
+			return nil, err
+		}
+		claimed = append(claimed, store.ClaimedInstallation{InstallationID: id, LeaseUntil: fromMicros(leaseUntil), Rows: rows})
+	}
+	return claimed, nil
+}
+
+// endLeases takes rows out of the hands of owners whose lease has ended.
+func endLeases(t *tx, now int64) error {
+	if _, err := t.exec(`UPDATE desired_labels SET claimed_by = NULL WHERE settled = 0 AND claimed_by IS NOT NULL AND installation_id IN (
+			SELECT installation_id FROM installation_leases WHERE owner IS NOT NULL AND lease_until <= ?)`, now); err != nil {
+		return err
+	}
+	_, err := t.exec(`UPDATE installation_leases SET owner = NULL, lease_until = NULL WHERE owner IS NOT NULL AND lease_until <= ?`, now)
+	return err
+}
+
+// claimable lists the installations to claim, the one that waits longest first.
+func claimable(t *tx, claim store.Claim, now int64) ([]int64, error) {
+	rows, err := t.query(context.Background(), `WITH RECURSIVE pending (id) AS (
+			SELECT min(installation_id) FROM desired_labels WHERE settled = 0 AND claimed_by IS NULL
+			UNION ALL
+			SELECT (SELECT min(d.installation_id) FROM desired_labels d
+				WHERE d.settled = 0 AND d.claimed_by IS NULL AND d.installation_id > pending.id)
+			FROM pending WHERE pending.id IS NOT NULL
+		)
+		SELECT pending.id
+		FROM pending
+			LEFT JOIN installations n ON n.id = pending.id
+			LEFT JOIN installation_leases l ON l.installation_id = pending.id
+			JOIN desired_labels head ON head.id = (
+				SELECT d.id FROM desired_labels d LEFT JOIN repositories r ON r.id = d.repository_id
+				WHERE d.settled = 0 AND d.claimed_by IS NULL AND d.installation_id = pending.id AND d.not_before <= ?1 AND coalesce(r.removed, 0) = 0
+				ORDER BY d.backfill, d.received_at, d.id LIMIT 1)
+		WHERE coalesce(n.suspended, 0) = 0 AND coalesce(n.removed, 0) = 0
+			AND (l.owner IS NULL OR l.owner = ?2) AND coalesce(l.blocked_until, 0) <= ?1
+		ORDER BY head.backfill, head.received_at, head.id
+		LIMIT ?3`, now, claim.Owner, claim.MaxInstallations)
+	if err != nil {
+		return nil, err
+	}
+	var ids []int64
+	return ids, scanAll(rows, func() error {
+		var id int64
+		err := rows.Scan(&id)
+		ids = append(ids, id)
+		return err
+	})
+}
+
+// takeRows hands the installation's due rows to the claim's owner.
+func takeRows(t *tx, claim store.Claim, installationID, now int64) ([]store.Desired, error) {
+	rows, err := t.query(context.Background(), `SELECT d.id, d.repository_id, d.number, d.revision, d.event_id, d.traceparent, d.labels, d.backfill, d.received_at, d.attempts
+		FROM desired_labels d LEFT JOIN repositories r ON r.id = d.repository_id
+		WHERE d.settled = 0 AND d.claimed_by IS NULL AND d.installation_id = ? AND d.not_before <= ? AND coalesce(r.removed, 0) = 0
+		ORDER BY d.backfill, d.received_at, d.id LIMIT ?`, installationID, now, claim.MaxIssues)
+	if err != nil {
+		return nil, err
+	}
+	var taken []store.Desired
+	var ids []int64
+	err = scanAll(rows, func() error {
+		d := store.Desired{InstallationID: installationID}
+		var id, received int64
+		var labels sql.RawBytes
+		if err := rows.Scan(&id, &d.Issue.RepositoryID, &d.Issue.Number, &d.Revision, &d.EventID, &d.Traceparent, &labels, &d.Backfill, &received, &d.Attempts); err != nil {
+			return err
+		}
+		if err := json.Unmarshal(labels, &d.Labels); err != nil {
+			return fmt.Errorf("desired labels of %s: %w", d.Issue, err)
+		}
+		d.ReceivedAt = fromMicros(received)
+		taken, ids = append(taken, d), append(ids, id)
+		return nil
+	})
+	if err != nil || len(ids) == 0 {
+		return nil, err
+	}
+	_, err = t.exec(`UPDATE desired_labels SET claimed_by = ? WHERE id IN (SELECT value FROM json_each(?))`, claim.Owner, numbersJSON(ids))
+	return taken, err
+}
+
+// FinishDesired settles the rows in one transaction.
+func (s *Store) FinishDesired(ctx context.Context, results []store.DesiredResult) (err error) {
+	defer s.metrics.observe("finish_desired", time.Now(), &err)
+	if len(results) == 0 {
+		return ctx.Err()
+	}
+	return s.writer.do(ctx, func(t *tx) error {
+		for _, r := range results {
+			// A row that moved on while it was in hand is due at once, whatever
+			// became of its older revision.
+			var err error
+			if r.Done {
+				_, err = t.exec(`UPDATE desired_labels SET claimed_by = NULL, settled = (revision = ?1),
+					last_error = CASE WHEN revision = ?1 THEN '' ELSE last_error END
+					WHERE repository_id = ?2 AND number = ?3 AND revision >= ?1 AND settled = 0`,
+					r.Revision, r.Issue.RepositoryID, r.Issue.Number)
+			} else {
+				_, err = t.exec(`UPDATE desired_labels SET claimed_by = NULL,
+					attempts = attempts + (revision = ?1),
+					not_before = CASE WHEN revision = ?1 THEN ?2 ELSE not_before END,
+					last_error = CASE WHEN revision = ?1 THEN ?3 ELSE last_error END
+					WHERE repository_id = ?4 AND number = ?5 AND revision >= ?1 AND settled = 0`,
+					r.Revision, micros(store.CleanTime(r.NotBefore)), store.CleanText(r.Error), r.Issue.RepositoryID, r.Issue.Number)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// ReleaseInstallation ends the lease and takes back what was in hand under it.
+func (s *Store) ReleaseInstallation(ctx context.Context, installationID int64, owner string, blockedUntil time.Time) (err error) {
+	defer s.metrics.observe("release_installation", time.Now(), &err)
+	owner, blockedUntil = store.CleanText(owner), store.CleanTime(blockedUntil)
+	return s.writer.do(ctx, func(t *tx) error {
+		rows, err := t.query(context.Background(), `SELECT owner FROM installation_leases WHERE installation_id = ? AND owner IS NOT NULL`, installationID)
+		if err != nil {
+			return err
+		}
+		holder := owner
+		if err := scanOne(rows, &holder); err != nil {
+			return err
+		}
+		if holder != owner {
+			return fmt.Errorf("installation %d is leased by %q now: %w", installationID, holder, store.ErrConflict)
+		}
+		_, err = t.exec(`INSERT INTO installation_leases (installation_id, blocked_until) VALUES (?1, ?2)
+			ON CONFLICT (installation_id) DO UPDATE SET owner = NULL, lease_until = NULL, blocked_until = ?2`, installationID, optionalMicros(blockedUntil))
+		_, takeBack := t.exec(`UPDATE desired_labels SET claimed_by = NULL WHERE settled = 0 AND claimed_by IS NOT NULL AND installation_id = ?`, installationID)
+		return errors.Join(err, takeBack)
+	})
+}
+
+// DesiredPending counts over two small indices.
+func (s *Store) DesiredPending(ctx context.Context) (n int64, err error) {
+	defer s.metrics.observe("desired_pending", time.Now(), &err)
+	rows, err := s.reader.query(ctx, `SELECT (SELECT count(*) FROM desired_labels WHERE settled = 0 AND claimed_by IS NULL)
+		+ (SELECT count(*) FROM desired_labels WHERE settled = 0 AND claimed_by IS NOT NULL)`)
+	if err != nil {
+		return 0, s.explain(err)
+	}
+	return n, s.explain(scanOne(rows, &n))
+}

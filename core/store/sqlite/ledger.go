@@ -1,0 +1,157 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/dispatchai/dispatchai/core/store"
+	"github.com/dispatchai/dispatchai/core/triage"
+)
+
+// ledger is the newest rows of some issues, by label key.
+type ledger map[triage.IssueKey]map[string]triage.LedgerEntry
+
+const ledgerColumns = `repository_id, number, label_key, name, field, value, source, plugin, version, confidence,
+	event_id, state, actor, created_at, updated_at`
+
+// loadLedger reads the newest rows of the issues.
+func loadLedger(ctx context.Context, q querier, keys []triage.IssueKey) (ledger, error) {
+	found := make(ledger)
+	if len(keys) == 0 {
+		return found, nil
+	}
+	err := eachLedgerEntry(ctx, q, keys, func(key string, e triage.LedgerEntry) { found.put(key, e) })
+	return found, err
+}
+
+func (l ledger) get(issue triage.IssueKey, key string) *triage.LedgerEntry {
+	if e, ok := l[issue][key]; ok {
+		return &e
+	}
+	return nil
+}
+
+func (l ledger) put(key string, e triage.LedgerEntry) {
+	rows := l[e.Issue]
+	if rows == nil {
+		rows = make(map[string]triage.LedgerEntry)
+		l[e.Issue] = rows
+	}
+	rows[key] = e
+}
+
+// eachLedgerEntry yields the newest rows of the issues, label by label.
+func eachLedgerEntry(ctx context.Context, q querier, keys []triage.IssueKey, yield func(key string, e triage.LedgerEntry)) error {
+	rows, err := q.query(ctx, `SELECT l.repository_id, l.number, l.label_key, l.name, l.field, l.value, l.source, l.plugin, l.version, l.confidence,
+			l.event_id, l.state, l.actor, l.created_at, l.updated_at
+		FROM json_each(?) k CROSS JOIN label_ledger l
+		ON l.repository_id = k.value ->> 0 AND l.number = k.value ->> 1`, issueKeysJSON(keys))
+	if err != nil {
+		return err
+	}
+	return scanAll(rows, func() error {
+		var e triage.LedgerEntry
+		var key string
+		var created, updated int64
+		if err := rows.Scan(&e.Issue.RepositoryID, &e.Issue.Number, &key, &e.Name, &e.Field, &e.Value, &e.Source, &e.Plugin, &e.Version, &e.Confidence,
+			&e.EventID, &e.State, &e.Actor, &created, &updated); err != nil {
+			return err
+		}
+		e.CreatedAt, e.UpdatedAt = fromMicros(created), fromMicros(updated)
+		yield(key, e)
+		return nil
+	})
+}
+
+// replace makes e the label's newest row, and the present one, if any, history.
+func (l ledger) replace(t *tx, key string, e triage.LedgerEntry) error {
+	if l.get(e.Issue, key) != nil {
+		if _, err := t.exec(`INSERT INTO label_ledger_history (`+ledgerColumns+`) SELECT `+ledgerColumns+`
+			FROM label_ledger WHERE repository_id = ? AND number = ? AND label_key = ?`, e.Issue.RepositoryID, e.Issue.Number, key); err != nil {
+			return err
+		}
+	}
+	l.put(key, e)
+	return writeLedgerEntry(t, `INSERT OR REPLACE INTO label_ledger (`+ledgerColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, key, e)
+}
+
+// keep leaves the newest row alone and makes e history.
+func (ledger) keep(t *tx, key string, e triage.LedgerEntry) error {
+	return writeLedgerEntry(t, `INSERT INTO label_ledger_history (`+ledgerColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, key, e)
+}
+
+func writeLedgerEntry(t *tx, statement, key string, e triage.LedgerEntry) error {
+	_, err := t.exec(statement, e.Issue.RepositoryID, e.Issue.Number, key, e.Name, string(e.Field), e.Value, string(e.Source), e.Plugin, e.Version, e.Confidence,
+		e.EventID, string(e.State), e.Actor, micros(e.CreatedAt), micros(e.UpdatedAt))
+	return err
+}
+
+// observeLabels applies what an event tells about labels.
+func observeLabels(t *tx, l ledger, issue triage.IssueKey, eventID string, observations []store.LedgerObservation) error {
+	for _, o := range observations {
+		key := store.LabelKey(o.Label)
+		if next, changed := store.Observe(l.get(issue, key), issue, eventID, o); changed {
+			if err := l.replace(t, key, next); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Ledger reads all of the issues with one statement; each issue's rows are in the order of their labels.
+func (s *Store) Ledger(ctx context.Context, keys []triage.IssueKey) (_ map[triage.IssueKey][]triage.LedgerEntry, err error) {
+	defer s.metrics.observe("ledger", time.Now(), &err)
+	found := make(map[triage.IssueKey][]triage.LedgerEntry)
+	seen := make(map[triage.IssueKey]bool, len(keys))
+	unique := make([]triage.IssueKey, 0, len(keys))
+	for _, k := range keys {
+		if !seen[k] {
+			seen[k] = true
+			unique = append(unique, k)
+		}
+	}
+	err = eachLedgerEntry(ctx, s.reader, unique, func(_ string, e triage.LedgerEntry) { found[e.Issue] = append(found[e.Issue], e) })
+	if err != nil {
+		return nil, s.explain(err)
+	}
+	return found, nil
+}
+
+// RecordLedger writes the rows by the rules of store.JudgeEntry.
+func (s *Store) RecordLedger(ctx context.Context, entries []triage.LedgerEntry) (err error) {
+	defer s.metrics.observe("record_ledger", time.Now(), &err)
+	clean := make([]triage.LedgerEntry, len(entries))
+	keys := make([]triage.IssueKey, len(entries))
+	for i, e := range entries {
+		if clean[i], err = store.NormalizeEntry(e); err != nil {
+			return fmt.Errorf("sqlite store: %w", err)
+		}
+		keys[i] = e.Issue
+	}
+	if len(clean) == 0 {
+		return ctx.Err()
+	}
+	return s.writer.do(ctx, func(t *tx) error {
+		l, err := loadLedger(context.Background(), t, keys)
+		if err != nil {
+			return err
+		}
+		for _, e := range clean {
+			key := store.LabelKey(e.Name)
+			switch store.JudgeEntry(l.get(e.Issue, key), e) {
+			case store.Replace:
+				err = l.replace(t, key, e)
+			case store.Keep:
+				err = l.keep(t, key, e)
+			case store.Refuse:
+				err = fmt.Errorf("label %q of %s was vetoed since the ledger was read: %w", e.Name, e.Issue, store.ErrConflict)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,381 @@
+// Package store states what DispatchAI remembers and what every database
+// behind it must promise. Implementations stand beside it (sqlite, postgres);
+// storetest holds them all to this text.
+//
+// Rules for every implementation: methods are safe for concurrent use; a
+// method that changes something is one transaction, durable when it returns;
+// a method given several items applies all of them or none; a cancelled context
+// leaves nothing half done, and a write that is under way when the context ends
+// is waited for, so that its answer is never a guess. Times are stored in UTC
+// with microseconds.
+//
+// Text comes from strangers. In every text that is written, invalid UTF-8 and
+// NUL become U+FFFD (CleanText); callers need not see to it, and may ask by the
+// text as it was. What a change makes of what is stored is decided here
+// (IssueState.Apply, JudgeEntry, Observe, IndexWords, Cursor), once for all implementations.
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/dispatchai/dispatchai/core/triage"
+)
+
+// Errors that callers tell apart with errors.Is.
+var (
+	ErrNotFound = errors.New("not found")
+	// ErrConflict is returned when the row has moved on since it was read.
+	ErrConflict = errors.New("changed meanwhile")
+	// ErrClosed is returned by every method once Close was called.
+	ErrClosed = errors.New("the store is closed")
+)
+
+// Store is everything the workers and the gateway need.
+type Store interface {
+	Issues
+	Directory
+	Labelling
+	Reader
+
+	// Ping proves that the database answers, to reads and to writes.
+	Ping(ctx context.Context) error
+	// Prune forgets which events were applied before the given time. Events
+	// older than GitHub's three days of redelivery need not be known any more.
+	Prune(ctx context.Context, before time.Time) (events int64, err error)
+	Close() error
+}
+
+// Issues is what the classify worker reads and writes.
+type Issues interface {
+	// LoadIssues returns the state of each issue that is known; unknown keys
+	// are absent from the map.
+	LoadIssues(ctx context.Context, keys []triage.IssueKey) (map[triage.IssueKey]IssueState, error)
+	// AppliedEvents tells which of the events were applied already, and as what.
+	// Events about installations are among them, with a zero Issue.
+	AppliedEvents(ctx context.Context, eventIDs []string) (map[string]AppliedEvent, error)
+	// ApplyIssues writes the changes in one transaction and returns the new
+	// state of each issue, in the order given. A change whose EventID was
+	// applied before changes nothing (its result is the present state). An
+	// issue's own columns are replaced only when the change is not older:
+	// Issue.UpdatedAt first, then Position; everything else of the change
+	// (corrections, ledger, classification) applies regardless of age.
+	// Revision grows by one for each applied change. The repository row is
+	// created when missing; a stale FullName never replaces a newer one (what an
+	// issue's event says of its repository is as old as Issue.UpdatedAt, what
+	// ApplyInstallation says as old as its At).
+	//
+	// Offsets of different partitions cannot be compared (the topic was
+	// repartitioned): there ReceivedAt decides. Deleted is final, whatever comes
+	// after and however old it is, because GitHub never reuses a number. A Partial
+	// change of an issue that is not known changes nothing, does not count as
+	// applied, and its result has Revision 0: the caller decides what becomes of it.
+	// A change without EventID or with a vector longer than MaxDimensions is an error.
+	ApplyIssues(ctx context.Context, changes []IssueChange) ([]IssueState, error)
+	// Neighbours finds, for each query, the nearest issues by cosine within
+	// the query's repository and model, nearest first, the issue itself left
+	// out, deleted issues too. Of equally near ones the lower number comes first.
+	// All that was applied before the call is found.
+	Neighbours(ctx context.Context, queries []NeighbourQuery) ([][]triage.Neighbour, error)
+}
+
+// Position is a place in the log; a later record of the same issue has a higher offset
+// in the same partition.
+type Position struct {
+	Partition int32
+	Offset    int64
+}
+
+// IssueState is an issue with all that is held to be true of it.
+type IssueState struct {
+	// Issue.Labels is never nil; Issue.Repository is what is known of it now.
+	Issue    triage.Issue
+	Revision int64
+	// ReceivedAt and Position are of the change that the issue's columns come from.
+	ReceivedAt time.Time
+	Position   Position
+	// TextHash is what the last classification was made from; see IssueChange.
+	TextHash string
+	// Classification is the newest one that plugins made, nil before the
+	// first; Corrections are all of the issue's, oldest (by At) first.
+	Classification *triage.Classification
+	Corrections    []triage.Correction
+	Similar        []triage.Neighbour
+	Deleted        bool
+}
+
+// Effective is the classification with the corrections laid over it; nil
+// before the first classification.
+func (s IssueState) Effective() *triage.Classification {
+	if s.Classification == nil {
+		return nil
+	}
+	c := triage.Effective(*s.Classification, s.Corrections)
+	return &c
+}
+
+// AppliedEvent is the trace an applied event leaves.
+type AppliedEvent struct {
+	EventID   string
+	Issue     triage.IssueKey
+	EventType triage.EventType // "" when the event had nothing to emit
+	AppliedAt time.Time
+}
+
+// IssueChange is the effect of one event on one issue.
+type IssueChange struct {
+	EventID    string
+	EventType  triage.EventType
+	ReceivedAt time.Time
+	Position   Position
+	// Issue is the issue's state as the event gives it. When Partial, only its
+	// key counts, and the stored columns stay (a correction made on the dashboard).
+	Issue   triage.Issue
+	Partial bool
+	Deleted bool
+	// Classification, TextHash, Embedding and Similar are written when
+	// Classification is not nil.
+	Classification *triage.Classification
+	TextHash       string
+	Embedding      *Embedding
+	Similar        []triage.Neighbour
+	// Corrections are appended to the audit. Old is filled in by the store
+	// from the effective value at that moment, before the change's own
+	// Classification, when it is nil; EventID and At are the change's when they
+	// are not set. A correction whose EventID and Field are known already changes nothing.
+	Corrections []triage.Correction
+	// Ledger holds what the event tells about labels the app wrote.
+	Ledger []LedgerObservation
+}
+
+// LedgerObservation is news of a label of ours that came from GitHub. An
+// observation about a label without a ledger row changes nothing, except a
+// human's removal, which is always kept as a veto.
+type LedgerObservation struct {
+	Label string
+	// State is LedgerConfirmed (our own write came back), LedgerRemoved (our
+	// own removal came back) or LedgerVetoed (somebody took it off).
+	// A confirmation never lifts a veto made after it: At decides, and within
+	// one of GitHub's seconds the veto wins. A veto stands over what a plugin
+	// wanted however late it comes, and over what a human wanted when it is not older.
+	State triage.LedgerState
+	Actor string
+	At    time.Time
+}
+
+// Embedding is a vector in the space of one model. Vectors are kept without
+// trailing zeros; the host's full width is 1536 (MaxDimensions). An issue has one embedding:
+// that of the newest model replaces that of another. A vector without
+// direction (all zeros, or not finite) is not kept and has no neighbours.
+type Embedding struct {
+	Model  string
+	Vector []float32
+}
+
+// NeighbourQuery asks for the issues nearest to Vector.
+type NeighbourQuery struct {
+	RepositoryID int64
+	Number       int // the asking issue, left out of the answer
+	Embedding    Embedding
+	Limit        int // at most MaxNeighbours are found; 0 finds none
+}
+
+// MaxNeighbours bounds NeighbourQuery.Limit.
+const MaxNeighbours = 200
+
+// Directory is what is known of installations and repositories.
+type Directory interface {
+	// ApplyInstallation writes what an event of installations.raw says, once
+	// per EventID.
+	ApplyInstallation(ctx context.Context, change InstallationChange) error
+	// LoadRepositories returns the repositories that are known, removed ones too.
+	LoadRepositories(ctx context.Context, ids []int64) (map[int64]RepositoryState, error)
+	// SaveRepositoryLabels replaces the repository's label set as of the given
+	// time; an older set than the stored one changes nothing, and what single
+	// events said of labels after it stands. ErrNotFound for an unknown repository.
+	SaveRepositoryLabels(ctx context.Context, repositoryID int64, labels []triage.RepositoryLabel, at time.Time) error
+	// LoadInstallation returns one installation or ErrNotFound.
+	LoadInstallation(ctx context.Context, id int64) (triage.Installation, error)
+}
+
+// RepositoryState is a repository with its label set.
+type RepositoryState struct {
+	Repository triage.Repository
+	Labels     []triage.RepositoryLabel
+	// LabelsAt is when the whole set was read; zero when it never was, and then
+	// Labels may be incomplete. In the order of their LabelKey, one per key.
+	LabelsAt time.Time
+}
+
+// InstallationChange is the effect of one event about an installation or a
+// repository. At guards it: what is older than the stored state of a repository
+// or label changes nothing of it. Installation is guarded by its UpdatedAt
+// (At when that is zero); its Removed is final and takes its repositories along.
+type InstallationChange struct {
+	EventID      string
+	At           time.Time
+	Installation *triage.Installation
+	// Upserted repositories are created or updated; Removed ones are marked,
+	// their data stays until it is erased by policy. Only a later Upserted one
+	// brings them back; events about their issues do not.
+	Upserted []triage.Repository
+	Removed  []int64
+	// Label and the fields around it change one label of LabelRepositoryID's
+	// set; of an unknown repository they change nothing.
+	LabelRepositoryID int64
+	Label             *triage.RepositoryLabel // created or edited; nil when DeletedLabel is set
+	PreviousLabel     string                  // the name before a rename
+	DeletedLabel      string
+}
+
+// Labelling is what the label worker reads and writes.
+type Labelling interface {
+	// SaveDesired upserts one desired-state row per issue and makes it due. A
+	// row with a revision at or below the stored one changes nothing, settled
+	// or not. A live row that still waits stays live under a later backfill.
+	SaveDesired(ctx context.Context, rows []Desired) error
+	// ClaimDesired leases installations that have due rows, are not suspended,
+	// removed or blocked, and are not leased by another owner, and returns
+	// their due rows, live before backfill, oldest first; the installations
+	// in the order of their first rows. Rows of removed repositories wait. An
+	// installation or repository that is not known is no obstacle.
+	//
+	// A row that was handed out is in its owner's hands, and not handed out
+	// again, until FinishDesired settles it or the lease ends, by ReleaseInstallation or by time. A
+	// claim extends all of the owner's leases under which rows are in hand, so
+	// each row must be settled or its installation released. Owner
+	// names one running scheduler; after a restart it must be another name.
+	ClaimDesired(ctx context.Context, claim Claim) ([]ClaimedInstallation, error)
+	// FinishDesired settles claimed rows. Done removes the row from the due
+	// ones if its revision is still the claimed one; otherwise it stays due. A
+	// row that is not Done is due again at NotBefore, or at once if its
+	// revision moved on; its Attempts then start anew.
+	FinishDesired(ctx context.Context, results []DesiredResult) error
+	// ReleaseInstallation gives the lease back; until blockedUntil (zero: now)
+	// nobody may claim the installation. Its rows in hand are due again.
+	// ErrConflict when another owner holds the lease by now; nothing is changed then.
+	ReleaseInstallation(ctx context.Context, installationID int64, owner string, blockedUntil time.Time) error
+	// Ledger returns the newest row of each label ever written or vetoed, by issue.
+	Ledger(ctx context.Context, keys []triage.IssueKey) (map[triage.IssueKey][]triage.LedgerEntry, error)
+	// RecordLedger writes rows in the given state, creating or replacing the
+	// label's newest row and keeping the old ones as history. A Written row
+	// never replaces a Confirmed or Vetoed one of the same or a later time, nor a
+	// Confirmed one with the same EventID, nor, when its Source is a plugin, any
+	// Vetoed one; it becomes history itself. An Intended row of a plugin over a
+	// Vetoed one is ErrConflict, and nothing is recorded: somebody vetoed the
+	// label since the ledger was read, so read it again. A row recorded twice counts once.
+	RecordLedger(ctx context.Context, entries []triage.LedgerEntry) error
+	// DesiredPending counts the rows that wait, due or not.
+	DesiredPending(ctx context.Context) (int64, error)
+}
+
+// Desired is the labels that an issue should carry from the app.
+type Desired struct {
+	Issue          triage.IssueKey
+	InstallationID int64
+	Revision       int64
+	EventID        string
+	Traceparent    string
+	Labels         []triage.DesiredLabel
+	// Backfill rows wait behind live ones.
+	Backfill bool
+	// ReceivedAt is when the delivery behind it was accepted, for latency.
+	ReceivedAt time.Time
+	// Attempts counts how often this revision was not Done; SaveDesired ignores it.
+	Attempts int
+}
+
+// Claim asks for work.
+type Claim struct {
+	Owner            string
+	Now              time.Time
+	LeaseFor         time.Duration
+	MaxInstallations int
+	MaxIssues        int // per installation
+}
+
+// ClaimedInstallation is leased to the claimer until LeaseUntil.
+type ClaimedInstallation struct {
+	InstallationID int64
+	LeaseUntil     time.Time
+	Rows           []Desired
+}
+
+// DesiredResult settles one claimed row.
+type DesiredResult struct {
+	Issue     triage.IssueKey
+	Revision  int64
+	Done      bool
+	NotBefore time.Time
+	Error     string
+}
+
+// Reader is what the gateway shows: neither deleted issues nor anything of
+// removed repositories. Where repositories are given, nil means all of them, and a
+// list that is empty but not nil means none, so that a person who may see no repository sees nothing.
+type Reader interface {
+	// ListIssues returns issues newest change (Issue.UpdatedAt) first.
+	ListIssues(ctx context.Context, filter IssueFilter) (IssuePage, error)
+	// FindIssue returns one issue by GitHub's ID, or ErrNotFound.
+	FindIssue(ctx context.Context, id int64) (IssueState, error)
+	// Stats counts what is stored, over all repositories or those given.
+	Stats(ctx context.Context, repositoryIDs []int64) (Stats, error)
+	// ListRepositories returns every repository that is not removed, by name.
+	ListRepositories(ctx context.Context) ([]RepositoryState, error)
+}
+
+// IssueFilter narrows ListIssues; zero fields do not narrow.
+type IssueFilter struct {
+	RepositoryIDs []int64 // see Reader
+	State         string  // open or closed
+	Category      string  // of the effective classification
+	Priority      string
+	Component     string
+	Status        Status
+	Search        string // words in title or body, whole or their beginnings; see QueryWords
+	Cursor        string // IssuePage.Next of the page before; ErrInvalidCursor if it is not one
+	Limit         int    // 1 to 200; 0 means 50, larger is cut to 200
+}
+
+// PageSize is Limit within its bounds.
+func (f IssueFilter) PageSize() int {
+	if f.Limit <= 0 {
+		return 50
+	}
+	return min(f.Limit, 200)
+}
+
+// ErrInvalidCursor is returned for a cursor that no page gave out.
+var ErrInvalidCursor = errors.New("invalid cursor")
+
+// Status is how far an issue has come.
+type Status string
+
+// An issue is received, then classified; corrected tells that a human
+// changed a field of a classified one. Each issue has exactly one Status.
+const (
+	StatusReceived   Status = "received"
+	StatusClassified Status = "classified"
+	StatusCorrected  Status = "corrected"
+)
+
+// IssuePage is one page of a listing.
+type IssuePage struct {
+	Issues []IssueState // without bodies
+	Next   string       // "" on the last page
+}
+
+// Stats counts issues and what became of them.
+type Stats struct {
+	Issues         int64            `json:"issues"`
+	Open           int64            `json:"open"`
+	Classified     int64            `json:"classified"`
+	Corrected      int64            `json:"corrected"` // issues with at least one correction
+	Corrections    int64            `json:"corrections"`
+	LabelsOnIssues int64            `json:"labels_written"` // ledger rows that hold
+	Vetoes         int64            `json:"vetoes"`
+	Repositories   int64            `json:"repositories"`
+	ByCategory     map[string]int64 `json:"by_category"`
+	ByPriority     map[string]int64 `json:"by_priority"`
+}

@@ -1,0 +1,58 @@
+package triage
+
+import "slices"
+
+// Thresholds is the least confidence with which a plugin's answer becomes a
+// label, by field; a field that is missing takes its default. A human's answer
+// always becomes one.
+type Thresholds map[Field]float64
+
+// DefaultThresholds favours no label over a wrong one.
+func DefaultThresholds() Thresholds {
+	return Thresholds{
+		FieldCategory: 0.6, FieldPriority: 0.7, FieldSeverity: 0.7,
+		FieldComponent: 0.6, FieldTags: 0.7, FieldEffort: 0.8,
+	}
+}
+
+func (t Thresholds) of(f Field) float64 {
+	if least, ok := t[f]; ok {
+		return least
+	}
+	return DefaultThresholds()[f]
+}
+
+// DesiredLabels turns an effective classification into the labels the app
+// wants: only values for which the repository has a label, only with enough
+// confidence, one for a single-valued field, each label once. What the taxonomy
+// does not hold is left out, whoever asks for it.
+func DesiredLabels(c Classification, t Taxonomy, thresholds Thresholds) []DesiredLabel {
+	var desired []DesiredLabel
+	for _, f := range c.SortedFields() {
+		a := c.Fields[f]
+		// Written so that a confidence that is no number is too little.
+		if !f.Labelled() || a.Source != SourceHuman && !(a.Confidence >= thresholds.of(f)) {
+			continue
+		}
+		values := a.Values
+		if !f.Multiple() {
+			values = values[:min(len(values), 1)]
+		}
+		for i, v := range values {
+			name, ok := t.Label(f, v)
+			if !ok || slices.Contains(values[:i], v) {
+				continue
+			}
+			cause := c.DeliveryID
+			if a.EventID != "" {
+				cause = a.EventID
+			}
+			desired = append(desired, DesiredLabel{
+				Name: name, Field: f, Value: v, Source: a.Source,
+				Plugin: a.Plugin, Version: a.Version, Confidence: a.Confidence,
+				EventID: cause, AskedAt: a.AskedAt,
+			})
+		}
+	}
+	return desired
+}

@@ -1,0 +1,36 @@
+package triage
+
+import "time"
+
+// EventType says why a record of issues.enriched was written.
+type EventType string
+
+// The event types of issues.enriched.
+const (
+	// Classified: the issue was classified, or a stored result was emitted again.
+	Classified EventType = "classified"
+	// Corrected: a human changed a field.
+	Corrected EventType = "corrected"
+	// Updated: the issue itself changed (closed, labelled, renamed) and its
+	// classification stands as it was.
+	Updated EventType = "updated"
+)
+
+// Enriched is the value of a record on issues.enriched: the issue, what is
+// held to be true of it now, and its neighbours.
+type Enriched struct {
+	EventType EventType `json:"event_type"`
+	// EventID is the event that caused the record; the same event emitted twice says the same.
+	EventID string `json:"event_id"`
+	// Revision grows with every change of the issue; a record with a lower one
+	// than was seen is an old record seen again.
+	Revision int64 `json:"revision"`
+	// ReceivedAt is when the issue was first heard of.
+	ReceivedAt time.Time `json:"received_at"`
+	Issue      Issue     `json:"issue"`
+	// Classification is the effective one (see Effective); it is nil for an
+	// issue that changed before it was classified.
+	Classification *Classification `json:"classification"`
+	SimilarIssues  []Neighbour     `json:"similar_issues"`
+	Corrections    []Correction    `json:"corrections,omitempty"`
+}

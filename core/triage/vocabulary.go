@@ -1,0 +1,192 @@
+package triage
+
+import "strings"
+
+// closedFields lists the fields whose values are fixed, with their values in
+// the order they are shown. It is never written to.
+var closedFields = [...]struct {
+	field  Field
+	values []string
+}{
+	{FieldCategory, []string{"bug", "feature", "question", "documentation", "security", "performance", "maintenance"}},
+	{FieldPriority, []string{"critical", "high", "medium", "low"}},
+	{FieldSeverity, []string{"critical", "major", "minor", "trivial"}},
+	{FieldEffort, []string{"small", "medium", "large"}},
+}
+
+// The functions below know the words that repositories use, as normaliseWords
+// gives them; they answer "" for a word they do not know.
+
+func categoryOf(words string) (string, fit) {
+	switch words {
+	case "bug", "bugs":
+		return "bug", exact
+	case "bug report", "bug reports", "defect", "defects":
+		return "bug", synonym
+	case "error", "fault", "possible bug", "potential bug":
+		return "bug", looser
+	case "crash", "confirmed bug":
+		return "bug", narrower
+
+	case "feature", "features":
+		return "feature", exact
+	case "feature request", "feature requests", "enhancement", "enhancements", "new feature", "feature enhancement", "enhancement request", "improvement", "improvements", "feat":
+		return "feature", synonym
+	case "idea", "suggestion", "wish", "wishlist":
+		return "feature", looser
+	case "proposal":
+		return "feature", narrower
+
+	case "question", "questions":
+		return "question", exact
+	case "support", "support question", "support request", "usage question", "user question":
+		return "question", synonym
+	case "help", "usage", "how to", "howto", "q a":
+		return "question", looser
+
+	case "documentation":
+		return "documentation", exact
+	case "docs", "doc", "documentation issue", "docs issue":
+		return "documentation", synonym
+
+	case "security":
+		return "security", exact
+	case "security issue", "vulnerability":
+		return "security", synonym
+	case "cve":
+		return "security", narrower
+
+	case "performance":
+		return "performance", exact
+	case "perf", "performance issue":
+		return "performance", synonym
+	case "optimization", "optimisation", "speed":
+		return "performance", looser
+	case "slow":
+		return "performance", narrower
+
+	case "maintenance":
+		return "maintenance", exact
+	case "chore", "chores", "cleanup", "clean up", "housekeeping":
+		return "maintenance", synonym
+	case "task", "tech debt", "technical debt", "internal":
+		return "maintenance", looser
+	case "refactor", "refactoring", "build", "infrastructure":
+		return "maintenance", narrower
+	}
+	return "", exact
+}
+
+func priorityOf(words string) (string, fit) {
+	switch words {
+	case "critical", "high", "medium", "low":
+		return words, exact
+	case "urgent", "highest", "critical urgent", "blocker", "immediate", "now", "top", "emergency", "showstopper":
+		return "critical", synonym
+	case "important", "important soon", "major", "soon":
+		return "high", synonym
+	case "normal", "moderate", "mid", "middle", "default", "important longterm", "important long term":
+		return "medium", synonym
+	case "minor", "lowest", "trivial", "backlog", "nice to have", "someday", "awaiting more evidence":
+		return "low", synonym
+	}
+	return "", exact
+}
+
+func severityOf(words string) (string, fit) {
+	switch words {
+	case "critical", "major", "minor", "trivial":
+		return words, exact
+	case "blocker", "fatal", "s0", "s1", "sev0", "sev1", "0", "1":
+		return "critical", synonym
+	case "high", "severe", "s2", "sev2", "2":
+		return "major", synonym
+	case "medium", "moderate", "normal", "s3", "sev3", "3":
+		return "minor", synonym
+	case "low", "cosmetic", "s4", "sev4", "4":
+		return "trivial", synonym
+	}
+	return "", exact
+}
+
+func effortOf(words string) (string, fit) {
+	switch words {
+	case "small", "medium", "large":
+		return words, exact
+	case "s", "xs", "easy", "low", "trivial", "quick", "beginner":
+		return "small", synonym
+	case "m", "moderate", "mid", "intermediate":
+		return "medium", synonym
+	case "l", "xl", "xxl", "hard", "high", "difficult", "big", "epic":
+		return "large", synonym
+	}
+	return "", exact
+}
+
+// fieldOfPrefix tells which field the part of a label before its separator
+// announces: "kind/bug", "Type: Bug", "area/cli", "P-high". It is "" for a word
+// that announces none.
+func fieldOfPrefix(prefix string) Field {
+	switch prefix {
+	case "kind", "type", "category", "issue", "issue type", "issue kind", "t", "c":
+		return FieldCategory
+	case "priority", "prio", "p", "importance", "urgency":
+		return FieldPriority
+	case "severity", "sev", "impact", "s":
+		return FieldSeverity
+	case "area", "component", "components", "comp", "module", "package", "pkg", "crate", "scope", "subsystem", "a", "topic", "feature", "plugin", "service", "sig":
+		return FieldComponent
+	case "effort", "size", "difficulty", "complexity", "estimate", "e":
+		return FieldEffort
+	}
+	return ""
+}
+
+// longestWorkflow is how many words the longest phrase of workflowPhrase has.
+const longestWorkflow = 4
+
+// isWorkflow tells whether a label records a maintainer's decision or drives
+// automation: whether it holds such a phrase as whole words.
+func isWorkflow(words string) bool {
+	for start := 0; start < len(words); {
+		end := start
+		for range longestWorkflow {
+			step := strings.IndexByte(words[end:], ' ')
+			if step < 0 {
+				if workflowPhrase(words[start:]) {
+					return true
+				}
+				break
+			}
+			if workflowPhrase(words[start : end+step]) {
+				return true
+			}
+			end += step + 1
+		}
+		next := strings.IndexByte(words[start:], ' ')
+		if next < 0 {
+			return false
+		}
+		start += next + 1
+	}
+	return false
+}
+
+func workflowPhrase(phrase string) bool {
+	switch phrase {
+	// What was decided.
+	case "wontfix", "won t fix", "wont fix", "invalid", "duplicate", "not planned", "not a bug", "by design", "as designed", "works as intended", "working as intended",
+		"cannot reproduce", "can t reproduce", "accepted", "rejected", "declined", "verified", "confirmed", "resolution", "resolved",
+		"fixed", "closed", "answered", "solved", "spam", "abuse", "lgtm", "approved", "frozen", "locked", "pinned":
+		return true
+	// Where the work stands.
+	case "status", "triage", "triaged", "stale", "blocked", "hold", "on hold", "in progress", "wip", "ready", "waiting", "review", "lifecycle", "tracking", "tracking issue",
+		"version", "milestone", "release", "released", "needs rebase", "sponsor", "bounty", "hacktoberfest":
+		return true
+	// What machines act upon.
+	case "do not merge", "merge", "automerge", "auto merge", "autorelease", "backport", "cherry pick", "cla", "dependencies", "deploy", "publish", "skip", "ci", "bot",
+		"ok to test", "safe to test", "test this please", "run tests", "autofix", "auto fix", "agent", "copilot":
+		return true
+	}
+	return false
+}

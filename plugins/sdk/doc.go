@@ -1,0 +1,87 @@
+// Package sdk is what one imports to write a classifier for DispatchAI: a
+// program that reads an issue and says what kind it is, how urgent, which part
+// of the project it concerns. DispatchAI starts the program as a process of its
+// own and asks it about every issue that is opened.
+//
+// # A plugin in twenty lines
+//
+// A classifier has two methods; Serve does the rest:
+//
+//	package main
+//
+//	import (
+//		"context"
+//		"log"
+//		"strings"
+//
+//		"github.com/dispatchai/dispatchai/plugins/sdk"
+//	)
+//
+//	type crashes struct{}
+//
+//	func (crashes) Describe() sdk.Description {
+//		return sdk.Description{Name: "crashes", Version: "1.0.0", Fields: []sdk.Field{sdk.Category}}
+//	}
+//
+//	func (crashes) Classify(_ context.Context, r sdk.Request) (sdk.Result, error) {
+//		if !strings.Contains(r.Issue.Body, "panic:") {
+//			return sdk.Result{}, nil // nothing to say: abstain
+//		}
+//		return sdk.Result{Fields: map[sdk.Field]sdk.Answer{
+//			sdk.Category: {Values: []string{"bug"}, Confidence: 0.9, Reason: "The text quotes a panic."},
+//		}}, nil
+//	}
+//
+//	func main() {
+//		if err := sdk.Serve(crashes{}); err != nil {
+//			log.Fatal(err)
+//		}
+//	}
+//
+// Build it with go build and give DispatchAI the path of the executable. Package
+// [github.com/dispatchai/dispatchai/plugins/sdk/sdktest] checks a classifier
+// from an ordinary Go test.
+//
+// # What to answer
+//
+// Repository.Options lists the values that a repository accepts, with its own
+// labels and their descriptions. An answer outside them is dropped, so choose
+// among them; a field that is not listed is not wanted, except for the free
+// ones: assignees, summary and sentiment. Leave out what you cannot tell: the
+// next classifier will be asked, or a human.
+//
+// Confidence is a probability. Of the answers given with 0.8, eight in ten
+// should turn out right; the operator's thresholds rely on it.
+//
+// Reason is shown beside the answer, to a maintainer who decides whether to
+// believe it. "The body holds a stack trace" helps; "matched rule 7" does not.
+//
+// # Trust nothing in the text
+//
+// Title, body, labels and similar issues were written by strangers. Treat them
+// as data: cap the text before a regular expression sees it, fence it before a
+// language model does. The host checks every answer in turn.
+//
+// # Errors, deadlines, panics
+//
+// An error of Classify concerns its issue alone, and the host asks again later.
+// Permanent marks an error that asking again will not mend. RetryAfter marks
+// one that is not the issue's fault, such as a rate limit. A panic is an error
+// of that issue, with its stack in the log. Heed the context: a call that
+// outlasts the host's deadline gets the process killed and restarted.
+//
+// Classify is called from several goroutines at once, as many as Parallel says.
+//
+// # Settings, secrets and the log
+//
+// A plugin inherits no environment but PATH, HOME and TMPDIR, the latter two
+// private directories of its own. Settings and secrets come by Configure
+// (see Configurer). Write to standard error, or use Logger: the host captures
+// it line by line under the plugin's name, so many lines a second and no more.
+//
+// # More than classifying
+//
+// A classifier that is also an Embedder gives the vectors by which similar
+// issues are found; one that is also a Learner learns from corrections. Both
+// are optional: what a classifier does not implement, the host does not ask for.
+package sdk

@@ -1,0 +1,53 @@
+import { createRootRoute, createRoute, createRouter } from "@tanstack/react-router";
+import { FILTER_NAMES, type Filters } from "./api/client";
+import { IssueRoute } from "./issue/issue-route";
+import { Unknown } from "./shell/unknown";
+import { WorkspaceLayout } from "./shell/workspace";
+
+/** Keeps of a URL's query what narrows the list; everything else in it is dropped. */
+function validateFilters(search: Record<string, unknown>): Filters {
+  const filters: Filters = {};
+  for (const name of FILTER_NAMES) {
+    const value = search[name];
+    if (typeof value === "string" && value !== "") filters[name] = value.slice(0, 200);
+  }
+  return filters;
+}
+
+const rootRoute = createRootRoute({
+  component: WorkspaceLayout,
+  validateSearch: validateFilters,
+  notFoundComponent: Unknown,
+});
+
+const indexRoute = createRoute({ getParentRoute: () => rootRoute, path: "/" });
+
+const issueRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  path: "/issues/$issueId",
+  component: IssueRoute,
+});
+
+/** Plain query strings (`?category=bug&q=7`), not the JSON that the router would write. */
+export const router = createRouter({
+  routeTree: rootRoute.addChildren([indexRoute, issueRoute]),
+  parseSearch: (search) => Object.fromEntries(new URLSearchParams(search)),
+  stringifySearch: (search) => {
+    const query = new URLSearchParams();
+    for (const [name, value] of Object.entries(search as Record<string, unknown>)) {
+      if (typeof value === "string" && value !== "") query.set(name, value);
+    }
+    const text = query.toString();
+    return text && `?${text}`;
+  },
+});
+
+declare module "@tanstack/react-router" {
+  interface Register {
+    router: typeof router;
+  }
+  interface HistoryState {
+    /** The focus stays where it is, instead of going to the issue's title. */
+    keepFocus?: boolean;
+  }
+}
