@@ -62,6 +62,9 @@ type Backends struct {
 type Log struct {
 	Config eventlog.Config
 	Close  func() error
+	// Usage, where the log has a bound of its own, is how much of it is taken, in
+	// bytes on disk; nil otherwise.
+	Usage func() (used, bound int64)
 }
 
 // App is a process with its parts opened and its listener bound.
@@ -73,6 +76,7 @@ type App struct {
 
 	listener  net.Listener
 	log       eventlog.Config
+	logUsage  func() (used, bound int64)
 	cluster   *eventlog.Cluster
 	producer  *eventlog.Producer
 	store     store.Store
@@ -134,7 +138,7 @@ func (a *App) openStorage(ctx context.Context) error {
 		return err
 	}
 	a.onStop(opened.Close)
-	a.log = opened.Config
+	a.log, a.logUsage = opened.Config, opened.Usage
 	if a.cluster, err = eventlog.NewCluster(opened.Config, a.logger); err != nil {
 		return err
 	}

@@ -161,7 +161,12 @@ func (d *diagnosis) plugin(ctx context.Context, choice pluginChoice) (string, er
 	}
 	p, err := plugin.Launch(ctx, spec, plugin.Options{Logger: d.logger, Registerer: prometheus.NewRegistry()})
 	if err != nil {
-		return "", err
+		// That it would be started again is no news here; why it had to be is.
+		var unavailable *plugin.UnavailableError
+		if errors.As(err, &unavailable) && unavailable.Err != nil {
+			err = unavailable.Err
+		}
+		return "", fmt.Errorf("DISPATCHAI_PLUGINS: %w", err)
 	}
 	defer func() { _ = p.Close() }()
 	about := p.Describe()

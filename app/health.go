@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -68,7 +69,11 @@ func (h *health) report(ctx context.Context) HealthReport {
 			r.Status = failed
 		}
 	}
-	set("event_log", StatusDown, a.cluster.Ping(ctx))
+	if err := a.cluster.Ping(ctx); err != nil {
+		set("event_log", StatusDown, err)
+	} else {
+		set("event_log", StatusDegraded, a.logRoom())
+	}
 	set("store", StatusDown, a.store.Ping(ctx))
 	for _, p := range a.plugins {
 		state := p.Health()
@@ -85,6 +90,23 @@ func (h *health) report(ctx context.Context) HealthReport {
 		r.Dependencies["plugin:"+state.Name] = d
 	}
 	return r
+}
+
+// nearlyFull is how much of the log's bound may be taken before it is told.
+const nearlyFull = 0.9
+
+// logRoom returns an error when the event log is so full that webhooks are
+// refused, or soon will be.
+func (a *App) logRoom() error {
+	if a.logUsage == nil {
+		return nil
+	}
+	used, bound := a.logUsage()
+	if float64(used) < nearlyFull*float64(bound) {
+		return nil
+	}
+	return fmt.Errorf("%d of %d MiB are taken by events that are not worked off yet; webhooks are refused with 503 while it is full: "+
+		"see what holds the workers up (other entries here, the lag in /metrics), or raise DISPATCHAI_LOG_MAX_BYTES", used>>20, bound>>20)
 }
 
 func (h *health) serveHealth(w http.ResponseWriter, r *http.Request) {

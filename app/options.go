@@ -1,6 +1,7 @@
 package app
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,6 +17,8 @@ import (
 	"time"
 
 	"github.com/caarlos0/env/v11"
+
+	"github.com/dispatchai/dispatchai/core/github"
 )
 
 // Options is the whole configuration of a process. LoadOptions reads it from
@@ -39,7 +42,7 @@ type Options struct {
 	DatabaseURL string   `env:"DATABASE_URL"`
 	// LogMaxBytes bounds the embedded event log on disk; at the bound webhooks
 	// are answered with 503 and nothing is lost.
-	LogMaxBytes int64 `env:"DISPATCHAI_LOG_MAX_BYTES" envDefault:"4294967296"`
+	LogMaxBytes int64 `env:"DISPATCHAI_LOG_MAX_BYTES" envDefault:"2147483648"`
 
 	// Plugins are the classifiers, asked in this order: the name of a built-in
 	// one, or name=/path/to/executable.
@@ -58,6 +61,8 @@ type Options struct {
 	// variable sets it.
 	Demo bool
 
+	// unread are the variables whose value could not be read at all.
+	unread     []string
 	privateKey []byte
 	proxies    []netip.Prefix
 	plugins    []pluginChoice
@@ -83,21 +88,22 @@ const (
 func AllRoles() []string { return []string{RoleIngress, RoleClassify, RoleLabel, RoleGateway} }
 
 // LoadOptions reads the environment. It fails only for values that cannot be
-// read at all; Validate judges the rest.
+// read at all; Validate judges the rest, and says nothing more of those, so that
+// both errors joined are all that is wrong.
 func LoadOptions() (Options, error) {
 	var o Options
-	if err := env.Parse(&o); err != nil {
-		var aggregate env.AggregateError
-		if errors.As(err, &aggregate) {
-			faults := make([]error, 0, len(aggregate.Errors))
-			for _, e := range aggregate.Errors {
-				faults = append(faults, environmentFault(e))
-			}
-			return o, errors.Join(faults...)
-		}
+	err := env.Parse(&o)
+	var aggregate env.AggregateError
+	if !errors.As(err, &aggregate) {
 		return o, err
 	}
-	return o, nil
+	faults := make([]error, 0, len(aggregate.Errors))
+	for _, e := range aggregate.Errors {
+		variable, fault := environmentFault(e)
+		o.unread = append(o.unread, variable)
+		faults = append(faults, fault)
+	}
+	return o, errors.Join(faults...)
 }
 
 // DefaultOptions are the options of an empty environment.
@@ -108,95 +114,128 @@ func DefaultOptions() Options {
 	return o
 }
 
+// longestShown bounds the values that errors repeat: a longer one is more likely
+// a secret in the wrong variable than a slip of the pen.
+const longestShown = 24
+
 // environmentFault names the variable rather than the field behind it.
-func environmentFault(err error) error {
+func environmentFault(err error) (variable string, fault error) {
 	var parse env.ParseError
 	if !errors.As(err, &parse) {
-		return err
+		return "", err
 	}
 	field, ok := reflect.TypeFor[Options]().FieldByName(parse.Name)
 	if !ok {
-		return err
+		return "", err
 	}
-	return fmt.Errorf("%s: %q is not a %s", field.Tag.Get("env"), os.Getenv(field.Tag.Get("env")), parse.Type)
+	variable = field.Tag.Get("env")
+	wanted := "a whole number"
+	if parse.Type == reflect.TypeFor[time.Duration]() {
+		wanted = "a duration such as 30s or 2m"
+	}
+	value := os.Getenv(variable)
+	if len(value) > longestShown {
+		return variable, fmt.Errorf("%s: its value of %d characters is not %s", variable, len(value), wanted)
+	}
+	return variable, fmt.Errorf("%s: %q is not %s", variable, value, wanted)
 }
 
 func (o Options) has(role string) bool { return slices.Contains(o.Roles, role) }
 
 // Validate checks every option and returns all faults joined, each beginning
-// with the name of the variable to change.
+// with the name of the variable to change. It may be called again.
 func (o *Options) Validate() error {
 	var faults []error
-	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	fault := func(variable, format string, args ...any) {
+		if !slices.Contains(o.unread, variable) {
+			faults = append(faults, fmt.Errorf("%s: %w", variable, fmt.Errorf(format, args...)))
+		}
+	}
+	o.privateKey, o.proxies, o.plugins = nil, nil, nil
 
-	o.Roles = trimmed(o.Roles)
+	o.Roles = distinct(trimmed(o.Roles))
 	if len(o.Roles) == 0 {
-		fault("DISPATCHAI_ROLES: no role is given; choose from %s", strings.Join(AllRoles(), ", "))
+		fault("DISPATCHAI_ROLES", "no role is given; choose from %s", strings.Join(AllRoles(), ", "))
 	}
 	for _, r := range o.Roles {
 		if !slices.Contains(AllRoles(), r) {
-			fault("DISPATCHAI_ROLES: there is no role %q; choose from %s", r, strings.Join(AllRoles(), ", "))
+			fault("DISPATCHAI_ROLES", "there is no role %q; choose from %s", r, strings.Join(AllRoles(), ", "))
 		}
 	}
 	if len(o.Roles) > 0 && len(o.Roles) < len(AllRoles()) && len(trimmed(o.KafkaSeeds)) == 0 {
-		fault("DISPATCHAI_ROLES: only part of the roles is given, but the embedded event log lives in one process; run all roles, or set KAFKA_BOOTSTRAP_SERVERS")
+		fault("DISPATCHAI_ROLES", "only part of the roles is given, but the embedded event log lives in one process; run all roles, or set KAFKA_BOOTSTRAP_SERVERS")
 	}
 	if _, _, err := net.SplitHostPort(o.Listen); err != nil {
-		fault("DISPATCHAI_LISTEN: %q is not host:port (for example 127.0.0.1:8080)", o.Listen)
+		fault("DISPATCHAI_LISTEN", "%q is not host:port (for example 127.0.0.1:8080)", o.Listen)
 	}
 	if o.DataDir == "" {
-		fault("DISPATCHAI_DATA_DIR: no directory is given")
+		fault("DISPATCHAI_DATA_DIR", "no directory is given")
 	}
 	if err := o.level.UnmarshalText([]byte(o.LogLevel)); err != nil {
-		fault("LOG_LEVEL: %q is not a level; use debug, info, warn or error", o.LogLevel)
+		fault("LOG_LEVEL", "%q is not a level; use debug, info, warn or error", o.LogLevel)
 	}
 	if o.DatabaseURL != "" {
-		fault("DATABASE_URL: this version stores in SQLite in the data directory only; leave it unset")
+		fault("DATABASE_URL", "this version stores in SQLite in the data directory only; leave it unset")
 	}
 	if o.LogMaxBytes < 64<<20 {
-		fault("DISPATCHAI_LOG_MAX_BYTES: %d is less than 64 MiB, which the largest webhooks need", o.LogMaxBytes)
+		fault("DISPATCHAI_LOG_MAX_BYTES", "%d is less than 64 MiB, which the largest webhooks need", o.LogMaxBytes)
 	}
 	o.KafkaSeeds = trimmed(o.KafkaSeeds)
 	for _, seed := range o.KafkaSeeds {
-		if _, _, err := net.SplitHostPort(seed); err != nil {
-			fault("KAFKA_BOOTSTRAP_SERVERS: %q is not host:port", seed)
+		if strings.Contains(seed, "@") {
+			fault("KAFKA_BOOTSTRAP_SERVERS", "it holds host:port only, no user and no password")
+		} else if _, _, err := net.SplitHostPort(seed); err != nil {
+			fault("KAFKA_BOOTSTRAP_SERVERS", "%q is not host:port", seed)
 		}
 	}
 	o.validateGitHub(fault)
 	o.validateIngress(fault)
 	o.validatePlugins(fault)
+	o.validateGateway(fault)
 	return errors.Join(faults...)
 }
 
-type faultFunc func(format string, args ...any)
+// faultFunc notes what is wrong with a variable.
+type faultFunc func(variable, format string, args ...any)
 
 func (o *Options) validateGitHub(fault faultFunc) {
-	if u, err := url.Parse(o.GitHubAPIURL); err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" {
-		fault("GITHUB_API_URL: %q is not an http(s) address (for GitHub Enterprise Server: https://HOST/api/v3)", o.GitHubAPIURL)
+	if u, err := url.Parse(o.GitHubAPIURL); strings.Contains(o.GitHubAPIURL, "@") {
+		fault("GITHUB_API_URL", "it must not hold a user or a password; the App's private key is what GitHub knows DispatchAI by")
+	} else if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" {
+		fault("GITHUB_API_URL", "%q is not an http(s) address (for GitHub Enterprise Server: https://HOST/api/v3)", o.GitHubAPIURL)
 	}
 	if !o.has(RoleClassify) && !o.has(RoleLabel) {
 		return
 	}
 	if o.AppID <= 0 {
-		fault("GITHUB_APP_ID: not set (the number on the App's settings page)")
+		fault("GITHUB_APP_ID", "not set (the number on the App's settings page)")
 	}
 	switch {
 	case o.PrivateKey != "" && o.PrivateKeyFile != "":
-		fault("GITHUB_PRIVATE_KEY and GITHUB_PRIVATE_KEY_FILE are both set; leave one of them out")
+		fault("GITHUB_PRIVATE_KEY", "GITHUB_PRIVATE_KEY_FILE is set as well; leave one of them out")
 	case o.PrivateKey != "":
-		// Environment files often carry the line breaks escaped.
-		o.privateKey = []byte(strings.ReplaceAll(o.PrivateKey, `\n`, "\n"))
+		o.keepPrivateKey("GITHUB_PRIVATE_KEY", []byte(o.PrivateKey), fault)
 	case o.PrivateKeyFile != "":
 		key, err := os.ReadFile(o.PrivateKeyFile)
 		if errors.Is(err, os.ErrNotExist) {
-			fault("GITHUB_PRIVATE_KEY_FILE: no such file %s (create one under App settings > Private keys)", o.PrivateKeyFile)
+			fault("GITHUB_PRIVATE_KEY_FILE", "no such file %s (create one under App settings > Private keys)", o.PrivateKeyFile)
 		} else if err != nil {
-			fault("GITHUB_PRIVATE_KEY_FILE: %w", err)
+			fault("GITHUB_PRIVATE_KEY_FILE", "%w", err)
+		} else {
+			o.keepPrivateKey("GITHUB_PRIVATE_KEY_FILE", key, fault)
 		}
-		o.privateKey = key
 	default:
-		fault("GITHUB_PRIVATE_KEY_FILE: not set, nor GITHUB_PRIVATE_KEY (create one under App settings > Private keys)")
+		fault("GITHUB_PRIVATE_KEY_FILE", "not set, nor GITHUB_PRIVATE_KEY (create one under App settings > Private keys)")
 	}
+}
+
+// keepPrivateKey takes a key that can be used. Its faults quote nothing of it.
+func (o *Options) keepPrivateKey(variable string, key []byte, fault faultFunc) {
+	if _, err := github.ParsePrivateKey(key); err != nil {
+		fault(variable, "%w", err)
+		return
+	}
+	o.privateKey = key
 }
 
 func (o *Options) validateIngress(fault faultFunc) {
@@ -205,20 +244,20 @@ func (o *Options) validateIngress(fault faultFunc) {
 	}
 	o.WebhookSecrets = trimmed(o.WebhookSecrets)
 	if len(o.WebhookSecrets) == 0 {
-		fault("GITHUB_WEBHOOK_SECRET: not set; without it anybody could send webhooks (App settings > Webhook secret)")
+		fault("GITHUB_WEBHOOK_SECRET", "not set; without it anybody could send webhooks (App settings > Webhook secret)")
 	}
 	if o.MaxWebhookRequests < 1 {
-		fault("MAX_WEBHOOK_REQUESTS: %d is not at least 1", o.MaxWebhookRequests)
+		fault("MAX_WEBHOOK_REQUESTS", "%d is not at least 1", o.MaxWebhookRequests)
 	}
 	if o.RateLimitWindowSeconds < 1 {
-		fault("RATE_LIMIT_WINDOW_SECONDS: %d is not at least 1", o.RateLimitWindowSeconds)
+		fault("RATE_LIMIT_WINDOW_SECONDS", "%d is not at least 1", o.RateLimitWindowSeconds)
 	}
 	for _, p := range trimmed(o.TrustedProxies) {
 		prefix, err := netip.ParsePrefix(p)
 		if err != nil {
 			addr, aerr := netip.ParseAddr(p)
 			if aerr != nil {
-				fault("DISPATCHAI_TRUSTED_PROXIES: %q is neither an address nor a network (10.0.0.0/8)", p)
+				fault("DISPATCHAI_TRUSTED_PROXIES", "%q is neither an address nor a network (10.0.0.0/8)", p)
 				continue
 			}
 			prefix = netip.PrefixFrom(addr, addr.BitLen())
@@ -239,32 +278,61 @@ func (o *Options) validatePlugins(fault faultFunc) {
 		choice := pluginChoice{name: name, path: path}
 		switch {
 		case !pluginName.MatchString(name):
-			fault("DISPATCHAI_PLUGINS: %q is not a plugin's name (lower-case letters, digits, dashes)", name)
+			fault("DISPATCHAI_PLUGINS", "%q is not a plugin's name (lower-case letters, digits, dashes)", name)
 		case external && path == "":
-			fault("DISPATCHAI_PLUGINS: %s= names no executable", name)
+			fault("DISPATCHAI_PLUGINS", "%s= names no executable", name)
 		case seen[name]:
-			fault("DISPATCHAI_PLUGINS: %s is named twice", name)
+			fault("DISPATCHAI_PLUGINS", "%s is named twice", name)
 		}
 		seen[name] = true
-		if o.PluginSettingsDir != "" {
-			settings, err := os.ReadFile(filepath.Join(o.PluginSettingsDir, name+".json"))
-			if err != nil && !errors.Is(err, os.ErrNotExist) {
-				fault("DISPATCHAI_PLUGIN_SETTINGS_DIR: %w", err)
+		if o.PluginSettingsDir != "" && pluginName.MatchString(name) {
+			file := filepath.Join(o.PluginSettingsDir, name+".json")
+			settings, err := os.ReadFile(file)
+			switch {
+			case err != nil && !errors.Is(err, os.ErrNotExist):
+				fault("DISPATCHAI_PLUGIN_SETTINGS_DIR", "%w", err)
+			case err == nil && !json.Valid(settings):
+				fault("DISPATCHAI_PLUGIN_SETTINGS_DIR", "%s is not JSON", file)
+			case err == nil:
+				choice.settings = settings
 			}
-			choice.settings = settings
 		}
 		o.plugins = append(o.plugins, choice)
 	}
 	if len(o.plugins) == 0 {
-		fault("DISPATCHAI_PLUGINS: no plugin is named; the built-in one is called rules")
+		fault("DISPATCHAI_PLUGINS", "no plugin is named; the built-in one is called rules")
 	}
 	if o.PluginTimeout < time.Second {
-		fault("DISPATCHAI_PLUGIN_TIMEOUT: %s is shorter than a second", o.PluginTimeout)
+		fault("DISPATCHAI_PLUGIN_TIMEOUT", "%s is shorter than a second", o.PluginTimeout)
+	}
+}
+
+func (o *Options) validateGateway(fault faultFunc) {
+	if !o.has(RoleGateway) {
+		return
+	}
+	o.AllowedOrigins = trimmed(o.AllowedOrigins)
+	for _, origin := range o.AllowedOrigins {
+		// Browsers send scheme, host and port and nothing else, so more never matches.
+		if u, err := url.Parse(origin); err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" || origin != u.Scheme+"://"+u.Host {
+			fault("DISPATCHAI_ALLOWED_ORIGINS", "%q is not an origin (for example https://triage.example.com, without a path)", origin)
+		}
 	}
 }
 
 // Level is the log level; it is known after Validate.
 func (o Options) Level() slog.Level { return o.level }
+
+// distinct keeps the first of equal values.
+func distinct(values []string) []string {
+	var kept []string
+	for _, v := range values {
+		if !slices.Contains(kept, v) {
+			kept = append(kept, v)
+		}
+	}
+	return kept
+}
 
 func trimmed(values []string) []string {
 	var kept []string

@@ -19,6 +19,9 @@ const (
 	databaseFile = "dispatchai.db"
 	logDir       = "log"
 	slogWarn     = slog.LevelWarn
+	// readBackBytes of each topic stay for gateways that start and pages that
+	// reconnect: a thousand deliveries and more.
+	readBackBytes = 16 << 20
 )
 
 // backends names what stands behind the interfaces of app.
@@ -40,12 +43,12 @@ func openLog(ctx context.Context, o app.Options, logger *slog.Logger, r promethe
 		return app.Log{Config: eventlog.Kafka(o.KafkaSeeds), Close: func() error { return nil }}, nil
 	}
 	broker, err := embedded.Open(ctx, embedded.Options{
-		Dir: filepath.Join(o.DataDir, logDir), MaxBytes: o.LogMaxBytes, Groups: app.Groups(), Logger: logger, Registerer: r,
+		Dir: filepath.Join(o.DataDir, logDir), MaxBytes: o.LogMaxBytes, Groups: app.Groups(), ReadBackBytes: readBackBytes, Logger: logger, Registerer: r,
 	})
 	if err != nil {
 		return app.Log{}, err
 	}
-	return app.Log{Config: broker.Config(), Close: broker.Close}, nil
+	return app.Log{Config: broker.Config(), Close: broker.Close, Usage: broker.Usage}, nil
 }
 
 // attachLog reaches the log for a tool: over the socket of a running service,

@@ -5,11 +5,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
+	"github.com/dispatchai/dispatchai/app"
 	"github.com/dispatchai/dispatchai/core/eventlog"
 )
 
@@ -30,6 +35,9 @@ func withDeadLetters(c *cobra.Command, flags *optionFlags, use func(*eventlog.De
 		return err
 	}
 	logger := newLogger(c.ErrOrStderr(), slogWarn)
+	if err := logExists(options); err != nil {
+		return err
+	}
 	log, err := attachLog(c.Context(), options, logger)
 	if err != nil {
 		return err
@@ -40,6 +48,9 @@ func withDeadLetters(c *cobra.Command, flags *optionFlags, use func(*eventlog.De
 		return err
 	}
 	defer cluster.Close()
+	if err := cluster.EnsureTopics(c.Context()); err != nil {
+		return err
+	}
 	producer, err := eventlog.NewProducer(log.Config, eventlog.ProducerConfig{Logger: logger})
 	if err != nil {
 		return err
@@ -50,6 +61,20 @@ func withDeadLetters(c *cobra.Command, flags *optionFlags, use func(*eventlog.De
 		err = errors.Join(err, producer.Close(ctx))
 	}()
 	return use(eventlog.NewDeadLetters(cluster, producer, logger))
+}
+
+// logExists keeps a tool that was pointed at the wrong directory from making a
+// log there and finding it empty.
+func logExists(o app.Options) error {
+	if len(o.KafkaSeeds) > 0 {
+		return nil
+	}
+	if _, err := os.Stat(filepath.Join(o.DataDir, logDir)); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("there is no event log in %s; name the service's data directory with --data-dir or DISPATCHAI_DATA_DIR", o.DataDir)
+	} else if err != nil {
+		return fmt.Errorf("DISPATCHAI_DATA_DIR: %w", err)
+	}
+	return nil
 }
 
 func deadListCommand() *cobra.Command {
@@ -77,7 +102,7 @@ func deadListCommand() *cobra.Command {
 				w := tabwriter.NewWriter(c.OutOrStdout(), 0, 4, 2, ' ', 0)
 				fmt.Fprintln(w, "ID\tDIED\tTOPIC\tKEY\tEVENT\tATTEMPTS\tERROR")
 				for _, d := range list {
-					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%s\n", d.ID, d.Time.Local().Format(time.RFC3339), d.Topic, d.Key, d.Event, d.Attempts, firstLine(d.Error, 100))
+					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%s\n", d.ID, d.Time.Local().Format(time.RFC3339), d.Topic, clean(d.Key, 60), clean(d.Event, 40), d.Attempts, clean(d.Error, 200))
 				}
 				return w.Flush()
 			})
@@ -93,12 +118,19 @@ func deadListCommand() *cobra.Command {
 
 func deadShowCommand() *cobra.Command {
 	flags := &optionFlags{}
+	var raw bool
 	c := &cobra.Command{
 		Use: "show ID", Short: "Show one dead letter with its original record, as JSON", Args: cobra.ExactArgs(1),
+		Long: "Shows one dead letter as JSON: the error, the headers, and the original record, which stands in value where it is JSON\n" +
+			"and in value_base64 where it is not. With --raw nothing but the record's bytes is written, exactly as they came.",
 		RunE: func(c *cobra.Command, args []string) error {
 			return withDeadLetters(c, flags, func(letters *eventlog.DeadLetters) error {
 				d, err := letters.Show(c.Context(), args[0])
 				if err != nil {
+					return err
+				}
+				if raw {
+					_, err := c.OutOrStdout().Write(d.Value)
 					return err
 				}
 				view := struct {
@@ -106,7 +138,7 @@ func deadShowCommand() *cobra.Command {
 					JSON   json.RawMessage `json:"value,omitempty"`
 					Binary []byte          `json:"value_base64,omitempty"`
 				}{DeadLetter: d}
-				if json.Valid(d.Value) {
+				if json.Valid(d.Value) && utf8.Valid(d.Value) {
 					view.JSON = d.Value
 				} else {
 					view.Binary = d.Value
@@ -118,6 +150,7 @@ func deadShowCommand() *cobra.Command {
 		},
 	}
 	flags.add(c)
+	c.Flags().BoolVar(&raw, "raw", false, "write the original record's bytes and nothing else")
 	return c
 }
 
@@ -168,13 +201,4 @@ func deadDiscardCommand() *cobra.Command {
 	}
 	flags.add(c)
 	return c
-}
-
-func firstLine(s string, most int) string {
-	for i, r := range s {
-		if r == '\n' || i >= most {
-			return s[:i] + "…"
-		}
-	}
-	return s
 }

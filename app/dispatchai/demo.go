@@ -93,16 +93,19 @@ func (d *demo) run(ctx context.Context, out, errOut io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := github.SetWebhookURL("http://" + a.Addr().String() + "/webhook/github"); err != nil {
-		return err
-	}
 	story.open(a.Addr().String(), github.URL(), d)
 
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.Run(groupCtx) })
+	if d.faults {
+		group.Go(func() error { return redeliver(groupCtx, github, story) })
+	}
 	group.Go(func() error {
-		err := github.Play(groupCtx, simulate.PlayOptions{Speed: d.speed})
-		if err == nil {
+		err := github.SetWebhookURL("http://" + a.Addr().String() + "/webhook/github")
+		if err != nil {
+			return err
+		}
+		if err = github.Play(groupCtx, simulate.PlayOptions{Speed: d.speed}); err == nil {
 			story.say("Every issue of the demo has been opened. The dashboard stays up until you press Ctrl-C.")
 		}
 		if errors.Is(err, context.Canceled) || errors.Is(err, simulate.ErrClosed) {
@@ -111,6 +114,50 @@ func (d *demo) run(ctx context.Context, out, errOut io.Writer) (err error) {
 		return err
 	})
 	return group.Wait()
+}
+
+// redeliverEvery is how often the demo looks for webhooks that did not arrive.
+const redeliverEvery = 2 * time.Second
+
+// redeliver is the operator who has GitHub send again what it could not deliver:
+// GitHub itself never does.
+func redeliver(ctx context.Context, github *simulate.GitHub, story *story) error {
+	ticker := time.NewTicker(redeliverEvery)
+	defer ticker.Stop()
+	asked := make(map[string]int) // by GUID, how many failed attempts it had then
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		arrived, failed := make(map[string]bool), make(map[string]int)
+		for _, a := range github.Attempts() {
+			if a.Failed() {
+				failed[a.GUID]++
+			} else {
+				arrived[a.GUID] = true
+			}
+		}
+		again := 0
+		for guid, attempts := range failed {
+			if arrived[guid] || asked[guid] == attempts {
+				continue
+			}
+			asked[guid] = attempts
+			switch err := github.Redeliver(ctx, guid); {
+			case err == nil:
+				again++
+			case ctx.Err() != nil || errors.Is(err, simulate.ErrClosed):
+				return nil
+			case !errors.Is(err, simulate.ErrNotFound) && !errors.Is(err, simulate.ErrQueueFull):
+				return err
+			}
+		}
+		if again > 0 {
+			story.say(fmt.Sprintf("GitHub could not deliver %s; sent again.", plural(again, "webhook", "webhooks")))
+		}
+	}
 }
 
 // story tells on the terminal what happens.
@@ -160,46 +207,25 @@ func (s *story) tell(e simulate.Event) {
 		})
 		return
 	}
+	actor, about := clean(e.Actor, 40), clean(e.About, 60)
 	var what string
 	switch {
 	case e.Action == "opened":
-		what = fmt.Sprintf("%s opened “%s”", e.Actor, clean(e.Title, 70))
+		what = fmt.Sprintf("%s opened “%s”", actor, clean(e.Title, 70))
 	case e.Action == "labeled" && e.Bot:
-		what = fmt.Sprintf("  → labelled %s", e.About)
+		what = fmt.Sprintf("  → labelled %s", about)
 	case e.Action == "unlabeled" && e.Bot:
-		what = fmt.Sprintf("  → took off %s", e.About)
+		what = fmt.Sprintf("  → took off %s", about)
 	case e.Action == "labeled":
-		what = fmt.Sprintf("  %s put on %s", e.Actor, e.About)
+		what = fmt.Sprintf("  %s put on %s", actor, about)
 	case e.Action == "unlabeled":
-		what = fmt.Sprintf("  %s took off %s", e.Actor, e.About)
+		what = fmt.Sprintf("  %s took off %s", actor, about)
 	case e.Event == "issue_comment":
-		what = fmt.Sprintf("  %s commented", e.Actor)
+		what = fmt.Sprintf("  %s commented", actor)
 	default:
-		what = fmt.Sprintf("  %s: %s", e.Actor, e.Action)
+		what = fmt.Sprintf("  %s: %s", actor, e.Action)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	fmt.Fprintf(s.out, "  %s  %-28s %s\n", e.At.Local().Format("15:04:05"), fmt.Sprintf("%s#%d", e.Repository, e.Number), what)
-}
-
-// clean makes a stranger's text fit for a terminal: printable, and not too long.
-func clean(text string, most int) string {
-	var b strings.Builder
-	n := 0
-	for _, r := range text {
-		if n++; n > most {
-			b.WriteRune('…')
-			break
-		}
-		if !isPrintable(r) {
-			r = ' '
-		}
-		b.WriteRune(r)
-	}
-	return b.String()
-}
-
-func isPrintable(r rune) bool {
-	// Control characters drive terminals; direction marks turn lines around.
-	return r >= 0x20 && r != 0x7f && (r < 0x80 || r > 0x9f) && (r < 0x202a || r > 0x202e) && (r < 0x2066 || r > 0x2069)
+	fmt.Fprintf(s.out, "  %s  %-28s %s\n", e.At.Local().Format("15:04:05"), fmt.Sprintf("%s#%d", clean(e.Repository, 60), e.Number), what)
 }

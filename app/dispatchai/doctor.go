@@ -34,7 +34,8 @@ func doctorCommand() *cobra.Command {
 					if !check.OK {
 						mark = "FAIL"
 					}
-					fmt.Fprintf(c.OutOrStdout(), "%s  %-15s %s\n", mark, check.Name, check.Detail)
+					// What GitHub or a plugin said may be of several lines, or worse.
+					fmt.Fprintf(c.OutOrStdout(), "%s  %-15s %s\n", mark, check.Name, clean(check.Detail, 4000))
 				}
 			}
 			if !healthy {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -49,10 +50,7 @@ func (f *optionFlags) add(c *cobra.Command) {
 // load reads the environment, lets the flags win, and validates the whole.
 func (f *optionFlags) load(c *cobra.Command) (app.Options, error) {
 	options, err := f.read(c)
-	if err != nil {
-		return options, err
-	}
-	return options, options.Validate()
+	return options, errors.Join(err, options.Validate())
 }
 
 func (f *optionFlags) read(c *cobra.Command) (app.Options, error) {

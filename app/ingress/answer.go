@@ -87,6 +87,11 @@ func (h *Handler) reject(w http.ResponseWriter, r *http.Request, why *rejection)
 			"client", h.clients.of(r).String(), "method", r.Method)
 	})
 	header := w.Header()
+	if why == errBodyTimeout {
+		header.Set("Connection", "close") // what is left of the body will not come
+	}
+	// The server reads what is left of a short body before it answers.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(h.bodyTimeout))
 	if why == errMethod {
 		header.Set("Allow", http.MethodPost)
 	}

@@ -24,8 +24,9 @@ import (
 	"github.com/dispatchai/dispatchai/core/github"
 )
 
-// BenchmarkHandler compares the endpoint, with a log that takes everything at
-// once, with the least that a webhook endpoint can do: net/http, read, HMAC.
+// BenchmarkHandler compares the endpoint with the least that a webhook endpoint
+// can do (bare: net/http, read, HMAC): with a log that takes everything at once
+// (ingress), and with the embedded log, every record synced (durable).
 func BenchmarkHandler(b *testing.B) {
 	body := issueBody(15_000)
 	for _, connections := range []int{32, 256} {
@@ -42,6 +43,13 @@ func BenchmarkHandler(b *testing.B) {
 				_, _ = w.Write([]byte(`{"status":"accepted"}`))
 			})
 			load(b, bare, body, connections)
+		})
+		b.Run(fmt.Sprintf("durable-%d", connections), func(b *testing.B) {
+			h, err := New(Config{Producer: openProducerOn(b, openLog(b)), Secrets: []string{testSecret}, Registerer: prometheus.NewRegistry()})
+			if err != nil {
+				b.Fatal(err)
+			}
+			load(b, h, body, connections)
 		})
 		b.Run(fmt.Sprintf("ingress-%d", connections), func(b *testing.B) {
 			h, err := New(Config{Producer: discard{}, Secrets: []string{testSecret}, Registerer: prometheus.NewRegistry()})

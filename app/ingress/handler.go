@@ -48,6 +48,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/dispatchai/dispatchai/core/eventlog"
+	"github.com/dispatchai/dispatchai/core/failpoint"
 	"github.com/dispatchai/dispatchai/core/github"
 )
 
@@ -316,6 +317,7 @@ func (h *Handler) keep(r *http.Request, event, delivery string, body *body, rece
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), h.appendTimeout)
 	defer cancel()
 	body.shared = true
+	failpoint.Hit("ingress/before-append")
 	err = h.producer.Append(ctx, eventlog.Record{
 		Topic:   topic,
 		Key:     key,
@@ -323,6 +325,7 @@ func (h *Handler) keep(r *http.Request, event, delivery string, body *body, rece
 		Headers: recordHeaders(r.Header, event, delivery, receivedAt),
 		Time:    receivedAt,
 	})
+	failpoint.Hit("ingress/after-append")
 	if err == nil {
 		body.shared = false
 		return nil

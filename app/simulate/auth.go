@@ -203,4 +203,3 @@ func (g *GitHub) RevokeTokens(id int64) error {
 	inst.tokens = nil
 	return nil
 }
-

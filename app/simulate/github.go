@@ -18,6 +18,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"html/template"
 	"log/slog"
 	"maps"
 	"net"
@@ -123,6 +124,7 @@ type GitHub struct {
 	outbox    *outbox
 	routes    []*route
 	router    router
+	pages     *template.Template
 	unknown   route // counts requests for what does not exist
 	faults    faults
 	appLimit  limiter
@@ -183,6 +185,9 @@ func New(o Options) (*GitHub, error) {
 		return nil, errors.Join(fmt.Errorf("App slug: %w", err), listener.Close())
 	}
 	g.appObject = g.renderApp(owner)
+	if g.pages, err = parsePages(); err != nil {
+		return nil, errors.Join(fmt.Errorf("pages: %w", err), listener.Close())
+	}
 	g.unknown.pattern = "unknown"
 	g.routeAll()
 	g.server = &http.Server{Handler: g, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,

@@ -3,13 +3,13 @@ package simulate
 import (
 	"cmp"
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // routeAll lists the whole API. A new endpoint is a line here and a function.
@@ -328,11 +328,7 @@ func getDelivery(c *call) reply {
 		d = appendString(d, strings.Join(a.answerHeader[name], ", "))
 	}
 	d.end('}')
-	if json.Valid(a.answer) {
-		d.raw("payload", a.answer)
-	} else {
-		d.text("payload", string(a.answer))
-	}
+	d.text("payload", string(a.answer))
 	d.end('}')
 	d.end('}')
 	return ok(d)
@@ -364,7 +360,7 @@ func getRateLimit(c *call) reply {
 		l, limit = &c.g.anonymous, 60
 	}
 	b, _ := l.primary(limit, c.g.clock.Now(), 0)
-	object := func(d *document, name string) {
+	object := func(d *document, name string, b budget) {
 		d.object(name)
 		d.num("limit", int64(b.limit))
 		d.num("used", int64(b.used))
@@ -375,9 +371,10 @@ func getRateLimit(c *call) reply {
 	var d document
 	d.begin('{')
 	d.object("resources")
-	object(&d, "core")
+	object(&d, "core", b)
+	object(&d, "search", budget{limit: 30, reset: c.g.clock.Now().Add(time.Minute)})
 	d.end('}')
-	object(&d, "rate")
+	object(&d, "rate", b)
 	d.end('}')
 	return ok(d)
 }

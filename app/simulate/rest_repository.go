@@ -72,7 +72,11 @@ func getRepository(c *call) reply {
 	d := make(document, 0, 8<<10)
 	c.repo.mu.Lock()
 	defer c.repo.mu.Unlock()
-	c.repo.object(&d, "", c.rights)
+	c.repo.object(&d, "", func(d *document) {
+		c.rights(d)
+		d.num("network_count", 0)
+		d.num("subscribers_count", 0)
+	})
 	return ok(d)
 }
 

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -161,11 +163,10 @@ func TestCancelledAppend(t *testing.T) {
 	if err := p.Append(testContext(t), raw("1#1", "last")); err != nil {
 		t.Fatal(err)
 	}
-	if ended, cancel := context.WithCancel(context.Background()); true {
-		cancel()
-		if err := p.Append(ended, raw("1#1", "x")); !errors.Is(err, context.Canceled) {
-			t.Errorf("with a context that had ended: %v", err)
-		}
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := p.Append(ended, raw("1#1", "x")); !errors.Is(err, context.Canceled) {
+		t.Errorf("with a context that had ended: %v", err)
 	}
 }
 
@@ -662,5 +663,116 @@ func TestFailedLog(t *testing.T) {
 	}
 	if err := p.Close(testContext(t)); !errors.Is(err, eventlog.ErrUnavailable) {
 		t.Errorf("Close: %v", err)
+	}
+}
+
+// TestLetterByReference checks that a record which the dead letters do not take
+// because of its size leaves its value in its own topic.
+func TestLetterByReference(t *testing.T) {
+	cfg, _ := openCluster(t, 1)
+	p := newProducer(t, cfg)
+	cl, err := kgo.NewClient(cfg.Options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	adm := kadm.NewClient(cl)
+	if _, err := adm.AlterTopicConfigs(testContext(t), []kadm.AlterConfig{{Name: "max.message.bytes", Value: kadm.StringPtr("100000")}}, eventlog.TopicIssuesDead); err != nil {
+		t.Fatal(err)
+	}
+	value := make([]byte, 300_000)
+	rand.Read(value)
+	rec := eventlog.Record{Topic: eventlog.TopicIssuesRaw, Key: "1#1", Value: value}
+	rec.SetHeader(eventlog.HeaderDelivery, "guid")
+	if err := p.Append(testContext(t), rec); err != nil {
+		t.Fatal(err)
+	}
+	again := make(chan *eventlog.Record, 1)
+	startConsumer(t, cfg, eventlog.ConsumerConfig{
+		Producer: p,
+		Handler: func(_ context.Context, batch []*eventlog.Record) []error {
+			if batch[0].Header(eventlog.HeaderReplayedFrom) != "" {
+				again <- batch[0]
+				return []error{nil}
+			}
+			return []error{eventlog.Permanent(errors.New("no"))}
+		},
+	})
+	ec := newCluster(t, cfg)
+	dead := eventlog.NewDeadLetters(ec, p, nil)
+	eventually(t, "the letter", func() bool {
+		list, err := dead.List(testContext(t), eventlog.ListOptions{})
+		return err == nil && len(list) == 1 && list[0].Reference && list[0].Size == 0
+	})
+	letter, err := dead.Show(testContext(t), "0-0")
+	if err != nil || !bytes.Equal(letter.Value, value) {
+		t.Fatalf("the letter has %d bytes, %v", len(letter.Value), err)
+	}
+	if _, err := dead.Replay(testContext(t), "0-0"); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case r := <-again:
+		if !bytes.Equal(r.Value, value) || r.Header(eventlog.HeaderDelivery) != "guid" {
+			t.Error("the replayed record differs")
+		}
+	case <-time.After(patience):
+		t.Fatal("the record did not come again")
+	}
+	trim := make(kadm.Offsets)
+	trim.AddOffset(eventlog.TopicIssuesRaw, 0, -1, -1)
+	if _, err := adm.DeleteRecords(testContext(t), trim); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := dead.Show(testContext(t), "0-0"); err == nil || !strings.Contains(err.Error(), "no longer has it") {
+		t.Errorf("after the original is gone: %v", err)
+	}
+}
+
+// TestCorruptBatch damages a batch on disk and checks that the consumer says so
+// instead of standing still in silence, or spinning.
+func TestCorruptBatch(t *testing.T) {
+	dir := t.TempDir()
+	b, err := embedded.Open(testContext(t), embedded.Options{
+		Dir: dir, Groups: map[string][]string{"classify": {eventlog.TopicIssuesRaw}}, Logger: testLogger(t),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	ensureTopics(t, b.Config())
+	p := newProducer(t, b.Config())
+	if err := p.Append(testContext(t), raw("1#1", strings.Repeat("x", 1000))); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "kafka", "partitions", "issues.raw-0", "0.dat"), os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte{0xff}, 70); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	reg := prometheus.NewRegistry()
+	logs := &logBuffer{}
+	c, _ := startConsumer(t, b.Config(), eventlog.ConsumerConfig{
+		Registerer: reg, Logger: logs.logger(), Producer: p,
+		Handler: func(_ context.Context, batch []*eventlog.Record) []error {
+			t.Errorf("got %d records", len(batch))
+			return make([]error, len(batch))
+		},
+	})
+	eventually(t, "the consumer to be unhealthy", func() bool { return c.Health() != nil })
+	if err := c.Health(); !strings.Contains(err.Error(), eventlog.TopicIssuesRaw) || !strings.Contains(err.Error(), "crc") {
+		t.Errorf("Health: %v", err)
+	}
+	eventually(t, "a line about it", func() bool { return strings.Contains(logs.String(), "cannot be read") })
+	first := metric(t, reg, "dispatchai_eventlog_fetch_failures_total")
+	start := time.Now()
+	eventually(t, "the failure to repeat itself", func() bool {
+		return metric(t, reg, "dispatchai_eventlog_fetch_failures_total") > first+2
+	})
+	if took := time.Since(start); took < time.Second {
+		t.Errorf("the consumer spins: three more failures in %s", took)
 	}
 }

@@ -1,6 +1,7 @@
 package eventlog
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -315,7 +316,8 @@ func (p *Producer) finish(r *round) {
 }
 
 // Close waits until what was appended is durable, at most until ctx is done,
-// and releases the connection. Later Appends return ErrClosed.
+// and releases the connection. Later Appends return ErrClosed. The error of a
+// log that has failed is ErrUnavailable.
 func (p *Producer) Close(ctx context.Context) error {
 	p.mu.Lock()
 	if !p.closed {
@@ -327,13 +329,12 @@ func (p *Producer) Close(ctx context.Context) error {
 	select {
 	case <-p.done:
 	case <-p.cfg.Failed:
-		err = p.cfg.failure()
 	case <-ctx.Done():
 		err = fmt.Errorf("event log: records were still being appended when the producer was closed: %w", ctx.Err())
 	}
 	p.client.Close()
 	<-p.done
-	return err
+	return cmp.Or(p.cfg.failure(), err)
 }
 
 // deliveryError puts a failure of the client into the terms of this package.

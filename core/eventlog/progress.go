@@ -31,6 +31,7 @@ func (c *Consumer) commitLoop(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+			c.rouse()
 			bounded, cancel := context.WithTimeout(ctx, commitTimeout)
 			c.commit(bounded, nil)
 			cancel()
@@ -108,6 +109,7 @@ func (c *Consumer) commit(ctx context.Context, only map[string][]int32) {
 // checkOffsets compares the group's committed offsets with what the log still
 // has, before fetching begins.
 func (c *Consumer) checkOffsets(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+	<-c.connected
 	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 	defer cancel()
 	topics := make([]string, 0, len(offsets))
@@ -168,6 +170,7 @@ func (c *Consumer) onAssigned(_ context.Context, _ *kgo.Client, assigned map[str
 // onRevoked lets what is in flight finish, commits it, and drops the rest,
 // which the next owner reads again.
 func (c *Consumer) onRevoked(ctx context.Context, _ *kgo.Client, revoked map[string][]int32) {
+	<-c.connected
 	c.mu.Lock()
 	if c.stopping {
 		c.mu.Unlock()
@@ -204,6 +207,7 @@ wait:
 
 // onLost drops partitions that another member may have already.
 func (c *Consumer) onLost(_ context.Context, _ *kgo.Client, lost map[string][]int32) {
+	<-c.connected
 	c.forget(lost)
 }
 
@@ -216,8 +220,9 @@ func (c *Consumer) forget(partitions map[string][]int32) {
 			c.lanes.drop(pid)
 			delete(c.ends, pid)
 			delete(c.progress, pid)
-			if c.paused[pid] {
+			if _, resting := c.resting[pid]; resting || c.paused[pid] {
 				delete(c.paused, pid)
+				delete(c.resting, pid)
 				c.client.ResumeFetchPartitions(map[string][]int32{topic: {id}})
 			}
 			c.metrics.lag.DeleteLabelValues(topic, fmt.Sprint(id))

@@ -75,6 +75,9 @@ type tail struct {
 	admin  *kadm.Client
 	at     Cursor
 	behind map[partitionID]int64 // ends at the start, of partitions not there yet
+	// failing tells that the last fetch met an error that polling again at once
+	// would only repeat.
+	failing bool
 }
 
 // locate finds the offset to begin with in every partition.
@@ -168,6 +171,14 @@ func (t *tail) run(ctx context.Context) error {
 			t.tc.Handler(records, t.at)
 			t.caughtUp()
 		}
+		if len(records) == 0 && t.failing {
+			rest := time.NewTimer(restFor)
+			select {
+			case <-ctx.Done():
+			case <-rest.C:
+			}
+			rest.Stop()
+		}
 		if time.Since(looked) >= newPartitions {
 			looked = time.Now()
 			t.addPartitions(ctx, cl)
@@ -190,6 +201,7 @@ func (t *tail) caughtUp() {
 
 // check returns the errors after which reading on is pointless.
 func (t *tail) check(fetches kgo.Fetches) (fatal error) {
+	t.failing = false
 	fetches.EachError(func(topic string, id int32, err error) {
 		if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 			return
@@ -199,6 +211,7 @@ func (t *tail) check(fetches kgo.Fetches) (fatal error) {
 			fatal = errors.Join(fatal, err)
 			return
 		}
+		t.failing = true
 		t.logger.Error("the event log cannot be read", "err", err)
 	})
 	return fatal

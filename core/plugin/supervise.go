@@ -83,7 +83,7 @@ func (p *Plugin) watch(process *process) (reason string, err error) {
 		case <-tick.C:
 			// A busy process is held to its calls' deadlines instead, unless its
 			// callers always give up before those.
-			if p.calls.Load() > 0 {
+			if p.calls.Load() > 0 && process.silence() < p.options.CallTimeout {
 				missed = 0
 				continue
 			}

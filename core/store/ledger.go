@@ -14,7 +14,7 @@ func NormalizeEntry(e triage.LedgerEntry) (triage.LedgerEntry, error) {
 	}
 	switch e.State {
 	case triage.LedgerIntended, triage.LedgerWritten, triage.LedgerConfirmed,
-		triage.LedgerRemoving, triage.LedgerRemoved, triage.LedgerVetoed:
+		triage.LedgerRemoving, triage.LedgerRemoved, triage.LedgerVetoed, triage.LedgerForeign:
 	default:
 		return e, fmt.Errorf("ledger: label %q of %s: unknown state %q", e.Name, e.Issue, e.State)
 	}

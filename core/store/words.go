@@ -1,6 +1,7 @@
 package store
 
 import (
+	"slices"
 	"unicode"
 	"unicode/utf8"
 )
@@ -33,10 +34,11 @@ func IndexWords(title, body string) []string {
 	}
 	seen := make(map[string]struct{}, len(body)/12+8)
 	var words []string
-	add := func(word string) bool {
-		if _, known := seen[word]; !known {
-			seen[word] = struct{}{}
-			words = append(words, word)
+	add := func(word []byte) bool {
+		if _, known := seen[string(word)]; !known {
+			w := string(word)
+			seen[w] = struct{}{}
+			words = append(words, w)
 		}
 		return true
 	}
@@ -51,96 +53,95 @@ func IndexWords(title, body string) []string {
 // any word (nothing but punctuation, say) finds nothing.
 func QueryWords(search string) []string {
 	var words []string
-	splitWords(search, false, func(word string) bool {
-		for _, w := range words {
-			if w == word {
-				return true
-			}
+	splitWords(search, false, func(word []byte) bool {
+		if w := string(word); !slices.Contains(words, w) {
+			words = append(words, w)
 		}
-		words = append(words, word)
 		return len(words) < maxQueryWords
 	})
 	return words
 }
 
-// splitWords calls yield for each word until it returns false. index tells
-// whether the text is to be found (its last character of an unspaced run stands
-// alone, too) or to be searched for.
-func splitWords(text string, index bool, yield func(string) bool) {
-	word := make([]rune, 0, maxWordRunes)
-	var run []rune
-	flush := func() bool {
-		if len(word) > 0 {
-			w := string(word)
-			word = word[:0]
-			if !yield(w) {
-				return false
-			}
-		}
-		for i := range run {
-			if i+1 < len(run) {
-				if !yield(string(run[i : i+2])) {
-					return false
-				}
-			} else if index || len(run) == 1 {
-				if !yield(string(run[i:])) {
-					return false
-				}
-			}
-		}
-		run = run[:0]
-		return true
-	}
+// splitWords calls yield for each word until it returns false; the word is only
+// valid during the call. index tells whether the text is to be found (the last
+// character of an unspaced run stands alone, too) or to be searched for.
+func splitWords(text string, index bool, yield func([]byte) bool) {
+	s := splitter{index: index, yield: yield, word: make([]byte, 0, maxWordRunes*utf8.UTFMax)}
 	for _, r := range text {
 		switch {
+		case 'a' <= r && r <= 'z' || '0' <= r && r <= '9':
+			s.letter(r)
+		case 'A' <= r && r <= 'Z':
+			s.letter(r + 'a' - 'A')
 		case r < utf8.RuneSelf:
-			if 'A' <= r && r <= 'Z' {
-				r += 'a' - 'A'
-			}
-			if (r < 'a' || r > 'z') && (r < '0' || r > '9') {
-				if !flush() {
-					return
-				}
-				continue
-			}
+			s.end()
 		case unicode.In(r, unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Hangul, unicode.Thai, unicode.Lao, unicode.Khmer, unicode.Myanmar):
-			if len(word) > 0 && !flush() {
-				return
-			}
-			if run = append(run, r); len(run) == maxWordRunes {
-				// The run goes on with its last character, so that no pair is lost.
-				last := run[len(run)-1]
-				if !yieldPairs(run, yield) {
-					return
-				}
-				run = append(run[:0], last)
-			}
-			continue
-		case unicode.IsLetter(r) || unicode.IsDigit(r) || unicode.IsNumber(r):
-			r = unicode.ToLower(r)
-		case unicode.Is(unicode.Mn, r) && len(word) > 0:
-			// A combining mark belongs to the letter before it.
+			s.unspaced(r)
+		case unicode.IsLetter(r), unicode.IsNumber(r):
+			s.letter(unicode.ToLower(r))
+		case s.runes > 0 && unicode.Is(unicode.Mn, r):
+			s.letter(r) // a combining mark belongs to the letter before it
 		default:
-			if !flush() {
-				return
-			}
-			continue
+			s.end()
 		}
-		if len(run) > 0 && !flush() {
+		if s.stopped {
 			return
 		}
-		if len(word) < maxWordRunes {
-			word = append(word, r)
-		}
 	}
-	flush()
+	s.end()
 }
 
-func yieldPairs(run []rune, yield func(string) bool) bool {
-	for i := 0; i+1 < len(run); i++ {
-		if !yield(string(run[i : i+2])) {
-			return false
-		}
+// splitter is a text being split: in the middle of a word, of a run of an
+// unspaced script, or of neither.
+type splitter struct {
+	index   bool
+	yield   func([]byte) bool
+	stopped bool
+
+	word  []byte
+	runes int // in word
+
+	last   rune // of the run; 0 outside of one
+	paired bool // last is part of a pair already
+}
+
+func (s *splitter) emit(word []byte) {
+	if !s.stopped && !s.yield(word) {
+		s.stopped = true
 	}
-	return true
+}
+
+func (s *splitter) letter(r rune) {
+	if s.last != 0 {
+		s.end()
+	}
+	if s.runes < maxWordRunes {
+		s.word = utf8.AppendRune(s.word, r)
+		s.runes++
+	}
+}
+
+func (s *splitter) unspaced(r rune) {
+	if s.runes > 0 {
+		s.end()
+	}
+	if s.last != 0 {
+		s.emit(utf8.AppendRune(utf8.AppendRune(nil, s.last), r))
+		s.paired = true
+	}
+	s.last = r
+}
+
+// end ends the word or run.
+func (s *splitter) end() {
+	if s.runes > 0 {
+		s.emit(s.word)
+		s.word, s.runes = s.word[:0], 0
+	}
+	if s.last != 0 {
+		if s.index || !s.paired {
+			s.emit(utf8.AppendRune(nil, s.last))
+		}
+		s.last, s.paired = 0, false
+	}
 }

@@ -70,7 +70,10 @@ func Effective(c Classification, corrections []Correction) Classification {
 // the change, nil when there is none. A change corrects nothing when it says
 // what is held already, when another label that stays on the issue says the
 // same, or when the event's own issue shows that it was undone meanwhile.
-// Taking off one of two labels of a single-valued field leaves the other's word.
+//
+// The labels that the event shows on the issue are the human's word: of a field
+// with several values all of them, and nothing that was held but never written;
+// of a single-valued field, when one of two labels is taken off, the other.
 //
 // The correction's At is when GitHub says the change was made, within a second,
 // or when the event was received, whichever is earlier.
@@ -82,35 +85,34 @@ func CorrectionsFromLabel(e Event, t Taxonomy, held *Classification) []Correctio
 	if !ok {
 		return nil
 	}
-	var onIssue []string
-	if e.Issue != nil {
-		onIssue = e.Issue.Labels
-	}
 	old := []string{}
 	if held != nil {
 		old = append(old, held.Fields[m.Field].Values...)
 	}
-	var next []string
-	switch has := slices.Contains(old, m.Value); e.Action {
+	has := slices.Contains(old, m.Value)
+	said := slices.Clone(old)
+	if e.Issue != nil && e.Issue.Labels != nil {
+		said = valuesOf(t, e.Issue.Labels, m.Field)
+	}
+	next := []string{}
+	switch e.Action {
 	case "labeled":
-		if has || onIssue != nil && !containsLabel(onIssue, e.Label.Name) {
+		if has || e.Issue != nil && e.Issue.Labels != nil && !e.Issue.HasLabel(e.Label.Name) {
 			return nil
 		}
 		if m.Field.Multiple() {
-			next = append(next, old...)
+			next = append(next, slices.DeleteFunc(said, func(v string) bool { return v == m.Value })...)
 		}
 		next = append(next, m.Value)
 	case "unlabeled":
-		said := valuesOf(t, onIssue, m.Field)
+		if e.Issue == nil || e.Issue.Labels == nil {
+			said = slices.DeleteFunc(said, func(v string) bool { return v == m.Value })
+		}
 		if !has || slices.Contains(said, m.Value) {
 			return nil
 		}
-		next = []string{}
-		switch {
-		case m.Field.Multiple():
-			next = slices.DeleteFunc(append(next, old...), func(v string) bool { return v == m.Value })
-		case len(said) == 1:
-			next = said
+		if m.Field.Multiple() || len(said) == 1 {
+			next = append(next, said...)
 		}
 	default:
 		return nil

@@ -7,11 +7,13 @@ import "slices"
 // always becomes one.
 type Thresholds map[Field]float64
 
-// DefaultThresholds favours no label over a wrong one.
+// DefaultThresholds favours no label over a wrong one: with the rules
+// classifier nine of ten categories and four of five components that reach them
+// are right on the demo's issues (TestThresholds in app).
 func DefaultThresholds() Thresholds {
 	return Thresholds{
-		FieldCategory: 0.6, FieldPriority: 0.7, FieldSeverity: 0.7,
-		FieldComponent: 0.6, FieldTags: 0.7, FieldEffort: 0.8,
+		FieldCategory: 0.45, FieldPriority: 0.8, FieldSeverity: 0.8,
+		FieldComponent: 0.65, FieldTags: 0.75, FieldEffort: 0.8,
 	}
 }
 

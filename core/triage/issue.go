@@ -25,7 +25,8 @@ func (k IssueKey) String() string {
 	return strconv.FormatInt(k.RepositoryID, 10) + "#" + strconv.Itoa(k.Number)
 }
 
-// ParseIssueKey reads what String wrote.
+// ParseIssueKey reads what String wrote, and nothing else: every issue has one
+// key, so "01#1" is none.
 func ParseIssueKey(s string) (IssueKey, error) {
 	repository, number, found := strings.Cut(s, "#")
 	if !found {
@@ -39,7 +40,11 @@ func ParseIssueKey(s string) (IssueKey, error) {
 	if err != nil || n <= 0 {
 		return IssueKey{}, fmt.Errorf("issue key %q: %q is not an issue number", s, number)
 	}
-	return IssueKey{RepositoryID: id, Number: n}, nil
+	key := IssueKey{RepositoryID: id, Number: n}
+	if key.String() != s {
+		return IssueKey{}, fmt.Errorf("issue key %q: want it written %q", s, key)
+	}
+	return key, nil
 }
 
 // Installation is one installation of the App on a user or an organisation.

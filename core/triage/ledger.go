@@ -44,7 +44,7 @@ type LedgerEntry struct {
 	Issue IssueKey `json:"issue"`
 	DesiredLabel
 	State LedgerState `json:"state"`
-	// Actor is who vetoed, where it is known.
+	// Actor is who took the label off (Vetoed) or put it there (Foreign), where it is known.
 	Actor     string    `json:"actor,omitempty"`
 	CreatedAt time.Time `json:"created_at"`
 	UpdatedAt time.Time `json:"updated_at"`

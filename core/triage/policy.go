@@ -112,7 +112,7 @@ func PlanLabels(v LabelView) LabelPlan {
 		}
 		// The intent of an addition takes the row's place at once; a veto that
 		// it lifts, recorded before it, would outlive a crash in between.
-		if c.changed && !add {
+		if c.changed && !(add && c.row.State == LedgerVetoed) {
 			p.Settle = append(p.Settle, *c.row)
 		}
 		if c.want == nil && c.on && c.row != nil {
@@ -184,16 +184,16 @@ func labelCases(v LabelView) (map[string]*labelCase, []string) {
 // needsHistory tells whether the ledger alone cannot decide the label's fate.
 func (c *labelCase) needsHistory() bool {
 	wanted := c.want != nil && c.exists
-	byHuman := wanted && c.want.Source == SourceHuman
+	asked := wanted && c.asked()
 	switch {
 	case c.row == nil:
-		return byHuman && !c.on
+		return asked && !c.on
 	case c.row.State == LedgerIntended, c.row.State == LedgerRemoving && !c.on:
 		return true // a crash left it open
 	case c.on:
 		return c.want == nil && c.row.State != LedgerForeign
 	case c.row.State == LedgerVetoed:
-		return byHuman
+		return asked
 	case c.row.State == LedgerRemoved:
 		return wanted
 	}
@@ -263,20 +263,19 @@ func (c *labelCase) skip(v LabelView, labels map[string]*labelCase) SkipReason {
 	return ""
 }
 
+// asked tells whether a person, at a known time, asked for the label.
+func (c *labelCase) asked() bool {
+	return c.want.Source == SourceHuman && !c.want.AskedAt.IsZero()
+}
+
 // askedAfresh tells whether a person asked for the label after it was vetoed.
 // GitHub's times are whole seconds: a request within the second of the removal counts.
 func (c *labelCase) askedAfresh() bool {
-	if c.want.Source != SourceHuman {
-		return false
-	}
-	if c.want.AskedAt.IsZero() {
-		return c.want.EventID != c.row.EventID
-	}
 	vetoed := c.row.UpdatedAt
 	if c.last != nil && !c.last.Added {
 		vetoed = c.last.Created
 	}
-	return c.want.AskedAt.After(vetoed)
+	return c.asked() && c.want.AskedAt.After(vetoed)
 }
 
 // taken tells whether a label that is not ours already decides the field.

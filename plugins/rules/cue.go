@@ -52,6 +52,7 @@ func (l levels) of(u urgency) float64 { return [...]float64{l.critical, l.high, 
 
 // cue is a set of phrases that mean the same, and what they say.
 //
+// The tables of cues are read when a Classifier is made, and never written.
 // Phrases are separated by |, their words by a blank; ^ stands for the start of
 // a sentence, ? for a question mark, # for a number and #.# for a version.
 type cue struct {

@@ -482,6 +482,16 @@ func TestSyncError(t *testing.T) {
 	if err := p.Append(testContext(t), record("1#1", []byte("safe"))); err != nil {
 		t.Fatal(err)
 	}
+	c, err := eventlog.NewConsumer(b.Config(), eventlog.ConsumerConfig{
+		Group: "classify", Topics: []string{eventlog.TopicIssuesRaw}, Producer: p,
+		Handler: func(_ context.Context, batch []*eventlog.Record) []error { return make([]error, len(batch)) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stopped := make(chan error, 1)
+	go func() { stopped <- c.Run(context.Background()) }()
+	<-c.Assigned()
 	broken.Store(true)
 	for range 3 {
 		start := time.Now()
@@ -496,6 +506,14 @@ func TestSyncError(t *testing.T) {
 	case <-b.Failed():
 	default:
 		t.Error("Failed is open")
+	}
+	select {
+	case err := <-stopped:
+		if !errors.Is(err, eventlog.ErrUnavailable) {
+			t.Errorf("the consumer: %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the consumer does not stop")
 	}
 	if err := b.Health(); err == nil || !strings.Contains(err.Error(), "input/output error") || !strings.Contains(err.Error(), "restart") {
 		t.Errorf("Health: %v", err)

@@ -34,7 +34,7 @@ func (s *Store) explain(err error) error {
 	case sqlite3.SQLITE_READONLY:
 		advice = "the file or its directory cannot be written; check owner, permissions and that the file system is not mounted read-only"
 	case sqlite3.SQLITE_CANTOPEN:
-		advice = "the file or its -wal and -shm companions cannot be opened; check that the directory exists and is writable"
+		advice = "the file or its -wal and -shm companions cannot be opened; check that its directory exists and the permissions of both"
 	case sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH:
 		advice = "access was denied; check the owner and permissions of the file and its directory"
 	case sqlite3.SQLITE_NOTADB:

@@ -14,6 +14,12 @@ import (
 type issueRow struct {
 	id    int64 // 0: not stored
 	state store.IssueState
+
+	// What the transaction under way has still to do to the search index:
+	// forget the words from before it, and add new ones.
+	created      bool
+	unsearchable bool
+	words        *string
 }
 
 // issueColumns selects what scanIssue reads, from issues i, repositories r and

@@ -1,8 +1,11 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -212,7 +215,7 @@ func applyIssues(t *tx, changes []issueChange) ([]store.IssueState, error) {
 		}
 		states[i] = row.state
 	}
-	return states, nil
+	return states, writeWords(t, issues)
 }
 
 // correctedField names a correction; the pair is unique in the audit.
@@ -278,7 +281,7 @@ func applyIssue(t *tx, row *issueRow, c *issueChange, corrected map[correctedFie
 		}
 	}
 	if c.Classification != nil {
-		if err := writeClassification(t, row, before.Classification != nil, c); err != nil {
+		if err := writeClassification(t, row, before.Classification == nil, c); err != nil {
 			return err
 		}
 	}
@@ -323,28 +326,50 @@ func writeIssue(t *tx, row *issueRow, outcome store.Outcome, c *issueChange) err
 				status, category, priority, component, corrections, repository_id, number)
 				VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 				append(columns, i.Repository.ID, i.Number)...)
+			row.created = true
 		}
 		if err != nil {
 			return err
 		}
 	}
 	reworded := !known || after.Issue.Title != before.Issue.Title || after.Issue.Body != before.Issue.Body
-	if known && !before.Deleted && (after.Deleted || reworded) {
-		if _, err := t.exec(`DELETE FROM issue_search WHERE rowid = ?`, row.id); err != nil {
-			return err
+	row.unsearchable = row.unsearchable || known && !before.Deleted && (after.Deleted || reworded)
+	switch {
+	case after.Deleted:
+		row.words = nil
+	case reworded:
+		row.words = &c.words
+	}
+	return nil
+}
+
+// writeWords brings the search index up to the issues that were written. The
+// index gathers words in memory and writes them out when another statement
+// opens a savepoint or when issues do not come in ascending order, which is
+// costly issue by issue. Hence they come last, deletions first, and in order.
+func writeWords(t *tx, issues map[triage.IssueKey]*issueRow) error {
+	rows := slices.SortedFunc(maps.Values(issues), func(a, b *issueRow) int { return cmp.Compare(a.id, b.id) })
+	for _, row := range rows {
+		if row.unsearchable && !row.created {
+			if _, err := t.exec(`DELETE FROM issue_search WHERE rowid = ?`, row.id); err != nil {
+				return err
+			}
 		}
 	}
-	if !after.Deleted && reworded {
-		if _, err := t.exec(`INSERT INTO issue_search (rowid, words) VALUES (?, ?)`, row.id, c.words); err != nil {
-			return err
+	for _, row := range rows {
+		if row.words != nil {
+			if _, err := t.exec(`INSERT INTO issue_search (rowid, words) VALUES (?, ?)`, row.id, *row.words); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// writeClassification makes the change's classification the present one.
-func writeClassification(t *tx, row *issueRow, again bool, c *issueChange) error {
-	if again {
+// writeClassification makes the change's classification the present one; first
+// tells that there was none before.
+func writeClassification(t *tx, row *issueRow, first bool, c *issueChange) error {
+	if !first {
 		if _, err := t.exec(`INSERT INTO issue_classification_history
 			(issue_id, event_id, delivery_id, fields, reasoning, input_tokens, output_tokens, cost_usd, similar, classified_at)
 			SELECT issue_id, event_id, delivery_id, fields, reasoning, input_tokens, output_tokens, cost_usd, similar, classified_at
@@ -352,11 +377,16 @@ func writeClassification(t *tx, row *issueRow, again bool, c *issueChange) error
 			return err
 		}
 	}
+	statement := `UPDATE issue_classifications SET event_id = ?, delivery_id = ?, fields = ?, reasoning = ?,
+		input_tokens = ?, output_tokens = ?, cost_usd = ?, similar = ?, classified_at = ? WHERE issue_id = ?`
+	if first {
+		statement = `INSERT INTO issue_classifications
+			(event_id, delivery_id, fields, reasoning, input_tokens, output_tokens, cost_usd, similar, classified_at, issue_id)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	}
 	k := c.Classification
-	_, err := t.exec(`INSERT OR REPLACE INTO issue_classifications
-		(issue_id, event_id, delivery_id, fields, reasoning, input_tokens, output_tokens, cost_usd, similar, classified_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		row.id, c.EventID, k.DeliveryID, c.fields, k.Reasoning, k.Usage.InputTokens, k.Usage.OutputTokens, k.Usage.CostUSD, c.similar, micros(k.ClassifiedAt))
+	_, err := t.exec(statement, c.EventID, k.DeliveryID, c.fields, k.Reasoning,
+		k.Usage.InputTokens, k.Usage.OutputTokens, k.Usage.CostUSD, c.similar, micros(k.ClassifiedAt), row.id)
 	return err
 }
 

@@ -134,7 +134,7 @@ func (s *Store) Stats(ctx context.Context, repositoryIDs []int64) (_ store.Stats
 		return stats, s.explain(err)
 	}
 	rows, err = tx.QueryContext(ctx, `SELECT state, status, category, priority, count(*), sum(corrections), sum(corrections > 0)
-		FROM issues WHERE deleted = 0 AND repository_id IN `+shown+` GROUP BY state, status, category, priority`, args...)
+		FROM issues WHERE deleted = 0 AND repository_id IN `+shown+` GROUP BY repository_id, state, status, category, priority`, args...)
 	if err != nil {
 		return stats, s.explain(err)
 	}

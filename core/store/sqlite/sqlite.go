@@ -250,8 +250,9 @@ func (s *Store) claimFile(ctx context.Context) error {
 // SchemaVersion is the number of the newest migration that was applied.
 func (s *Store) SchemaVersion() int64 { return s.schemaVersion }
 
-// Ping proves that the database can be read, that the writer gets its turn and
-// that the newest write did not fail for want of a working disk.
+// Ping proves that the database can be read and that the writer gets its turn.
+// After a write that failed for want of a working disk it also proves that
+// writing is possible again.
 func (s *Store) Ping(ctx context.Context) (err error) {
 	defer s.metrics.observe("ping", time.Now(), &err)
 	rows, err := s.reader.query(ctx, "SELECT 1")
@@ -261,10 +262,18 @@ func (s *Store) Ping(ctx context.Context) (err error) {
 	if err := rows.Close(); err != nil {
 		return s.explain(err)
 	}
-	if err := s.writer.do(ctx, func(*tx) error { return nil }); err != nil {
+	return s.writer.do(ctx, func(t *tx) error {
+		if t.writer.failure.Load() == nil {
+			return nil
+		}
+		// A row that needs pages of its own, and goes again in the same transaction.
+		if _, err := t.exec(`INSERT INTO applied_events (event_id, repository_id, number, event_type, applied_at)
+			VALUES ('probe ' || hex(randomblob(8192)), 0, 0, '', ?)`, micros(time.Now())); err != nil {
+			return err
+		}
+		_, err := t.exec(`DELETE FROM applied_events WHERE event_id >= 'probe ' AND event_id < 'probe!' AND length(event_id) > 16384`)
 		return err
-	}
-	return s.writer.lastFailure()
+	})
 }
 
 // Prune forgets the events applied before the given time, a few thousand per

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -223,14 +222,6 @@ func (w *writer) run(t *tx, op *operation) (err, broken error) {
 		}
 	}
 	return err, nil
-}
-
-// lastFailure is why the newest commit failed, or nil.
-func (w *writer) lastFailure() error {
-	if err := w.failure.Load(); err != nil {
-		return fmt.Errorf("the last write failed: %w", *err)
-	}
-	return nil
 }
 
 // close ends the loop and answers what still waits with store.ErrClosed.

@@ -98,7 +98,7 @@ func together(t *testing.T, n int, run func(i int) error) {
 var concurrencyTests = map[string]func(*testing.T, store.Store){
 	"many apply to the same issues": func(t *testing.T, s store.Store) {
 		ctx := testContext(t)
-		const writers, rounds, issues = 16, 12, 4
+		const writers, rounds, issues = 12, 6, 3
 		together(t, writers, func(w int) error {
 			for round := range rounds {
 				var changes []store.IssueChange

@@ -267,7 +267,7 @@ var textTests = map[string]func(*testing.T, store.Store){
 				issue.Labels = []string{x, "plain"}
 				issue.Repository.FullName = x
 				issue.Repository.ID = int64(number)
-				c := store.IssueChange{EventID: "e" + x, EventType: triage.EventType(x), ReceivedAt: at(1), Issue: issue, TextHash: x}
+				c := store.IssueChange{EventID: fmt.Sprint("e", number, x), EventType: triage.EventType(x), ReceivedAt: at(1), Issue: issue, TextHash: x}
 				c.Classification = &triage.Classification{
 					DeliveryID: x, Reasoning: x, ClassifiedAt: at(2),
 					Fields: map[triage.Field]triage.Answer{
@@ -278,7 +278,7 @@ var textTests = map[string]func(*testing.T, store.Store){
 				}
 				c.Similar = []triage.Neighbour{{Title: x, State: x, URL: x}}
 				c.Embedding = &store.Embedding{Model: x, Vector: []float32{1}}
-				c.Corrections = []triage.Correction{{EventID: "k" + x, Field: triage.Field(x), Old: []string{x}, New: []string{x}, Actor: x, Reason: x, Source: triage.CorrectionSource(x), At: at(3)}}
+				c.Corrections = []triage.Correction{{EventID: fmt.Sprint("k", number, x), Field: triage.Field(x), Old: []string{x}, New: []string{x}, Actor: x, Reason: x, Source: triage.CorrectionSource(x), At: at(3)}}
 				c.Ledger = []store.LedgerObservation{{Label: x, State: triage.LedgerVetoed, Actor: x, At: at(4)}}
 				return c
 			}
@@ -318,7 +318,7 @@ var textTests = map[string]func(*testing.T, store.Store){
 			id++
 			in := text.in
 			check(t, s.ApplyInstallation(testContext(t), store.InstallationChange{
-				EventID: "i" + in, At: at(1), Installation: &triage.Installation{ID: id, Account: in, UpdatedAt: at(1)},
+				EventID: fmt.Sprint("i", id, in), At: at(1), Installation: &triage.Installation{ID: id, Account: in, UpdatedAt: at(1)},
 				Upserted: []triage.Repository{{ID: id, FullName: in}},
 			}))
 			check(t, s.SaveRepositoryLabels(testContext(t), id, []triage.RepositoryLabel{{Name: in, Color: in, Description: in}}, at(2)))

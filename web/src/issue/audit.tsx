@@ -6,10 +6,10 @@ import { Age } from "../ui/time";
 export function Audit({ corrections }: { corrections: readonly Correction[] }) {
   const newestFirst = [...corrections].sort((a, b) => b.at.localeCompare(a.at));
   return (
-    <section className="card" aria-label="Corrections">
+    <section className="card" aria-label="Corrections" data-testid="corrections">
       <h2 className="card-title">Corrections</h2>
       {newestFirst.length === 0 && <p className="card-empty">Nobody has corrected this issue.</p>}
-      <ol className="audit" data-testid="corrections">
+      <ol className="audit">
         {newestFirst.map((correction, index) => (
           <li key={`${correction.eventId}/${correction.field}/${index}`}>
             <p>

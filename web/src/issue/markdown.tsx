@@ -44,7 +44,7 @@ const schema = {
 };
 
 const components: Components = {
-  a: ({ node: _, children, className, href, ...rest }) => {
+  a: ({ node, children, className, href, ...rest }) => {
     const isImage = className === "image-link";
     const isHere = href?.startsWith("#") ?? true;
     return (
@@ -59,13 +59,15 @@ const components: Components = {
       </a>
     );
   },
+  // The only inputs that are left are the boxes of task lists, which nobody can tick here.
+  input: ({ node, ...rest }) => <input {...rest} aria-label={rest.checked ? "Done" : "Not done"} />,
   // Wide tables and code scroll on their own, by keyboard too.
-  table: ({ node: _, ...rest }) => (
+  table: ({ node, ...rest }) => (
     <div className="scroll-x" tabIndex={0} role="region" aria-label="Table">
       <table {...rest} />
     </div>
   ),
-  pre: ({ node: _, ...rest }) => <pre {...rest} tabIndex={0} />,
+  pre: ({ node, ...rest }) => <pre {...rest} tabIndex={0} />,
 };
 
 /** GitHub-flavoured Markdown, with HTML read as GitHub does and sanitised after. */

@@ -26,7 +26,7 @@ export function IssueList({ filters, openId }: { filters: Filters; openId: numbe
   /** The row that the keys are at; `turn` grows when it must take the focus. */
   const [cursor, setCursor] = useState<{ id: number; turn: number } | null>(null);
 
-  // The virtualizer hands out functions that change without the compiler seeing it; nothing here is memoised by it.
+  // eslint-disable-next-line react-hooks/incompatible-library -- no compiler memoises this component
   const virtualizer = useVirtualizer({
     count: ids.length,
     getScrollElement: () => scroller.current,
@@ -149,8 +149,8 @@ export function IssueList({ filters, openId }: { filters: Filters; openId: numbe
               style={{ height: virtualizer.getTotalSize() }}
             >
               {rows.map((row) => {
-                const id = ids[row.index]!;
-                return (
+                const id = ids[row.index];
+                return id === undefined ? null : (
                   <IssueRow
                     key={row.key}
                     id={id}

@@ -28,7 +28,7 @@ interface RowProps {
 
 /** One issue: what it is, how sure that is, and why, in as little room as reads well. */
 export const IssueRow = memo(function IssueRow(props: RowProps) {
-  const { id, filters, turn, isOpen } = props;
+  const { id, filters, start, index, count, measure, isOpen, isCurrent, turn, onFocus } = props;
   const issue = useIssue(id);
   const link = useRef<HTMLAnchorElement>(null);
   useEffect(() => {
@@ -37,19 +37,19 @@ export const IssueRow = memo(function IssueRow(props: RowProps) {
   if (issue === undefined) return null;
   return (
     <div
-      ref={props.measure}
+      ref={measure}
       role="listitem"
-      aria-posinset={props.index + 1}
-      aria-setsize={props.count}
+      aria-posinset={index + 1}
+      aria-setsize={count}
       className="row"
       data-testid="issue-row"
       data-issue-id={id}
-      data-index={props.index}
+      data-index={index}
       data-status={issue.status}
       data-open={isOpen || undefined}
-      data-current={props.isCurrent || undefined}
-      style={{ transform: `translateY(${props.start}px)` }}
-      onFocus={() => props.onFocus(id)}
+      data-current={isCurrent || undefined}
+      style={{ transform: `translateY(${start}px)` }}
+      onFocus={() => onFocus(id)}
     >
       <div className="row-head">
         <StateIcon issue={issue} />

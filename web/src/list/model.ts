@@ -14,8 +14,11 @@ export class ListModel {
     this.set(takeSnapshot(base, ids, this.held));
   }
 
-  arrive(id: number): void {
-    this.set(arrive(this.order, id, this.held));
+  /** Takes new issues in the order they came; an ID already in the list changes nothing. */
+  arrive(ids: Iterable<number>): void {
+    let order = this.order;
+    for (const id of ids) order = arrive(order, id, this.held);
+    this.set(order);
   }
 
   /** While held, new issues wait; when let go, they are shown. */

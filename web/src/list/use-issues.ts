@@ -64,20 +64,30 @@ export function useIssues(filters: Filters, openId: number | undefined) {
     }
     void query.refetch();
   });
-  const takeIssue = useEffectEvent((id: number) => {
-    const issue = feed.board.get(id);
-    if (issue === undefined || !matches(issue, filters)) return;
-    model.arrive(id);
+  const takeIssues = useEffectEvent((seen: Set<number>) => {
+    const fits = (id: number) => {
+      const issue = feed.board.get(id);
+      return issue !== undefined && matches(issue, filters);
+    };
+    model.arrive([...seen].filter(fits));
     if (model.isWorn() && !query.isFetching) startAgain(true);
   });
-  useEffect(
-    () =>
+  useEffect(() => {
+    const seen = new Set<number>();
+    const unsubscribe = [
       feed.onIssue((frame) => {
         // A label put on an old issue does not bring it up.
-        if (frame.event !== "label") takeIssue(frame.issue.id);
+        if (frame.event !== "label") seen.add(frame.issue.id);
       }),
-    [feed],
-  );
+      // The board says when it is time to draw; the list then changes once, not for each frame.
+      feed.board.subscribe(() => {
+        if (seen.size === 0) return;
+        takeIssues(seen);
+        seen.clear();
+      }),
+    ];
+    return () => unsubscribe.forEach((stop) => stop());
+  }, [feed]);
   useEffect(() => feed.onGap(() => startAgain(false)), [feed]);
 
   const order = useSyncExternalStore(model.subscribe, model.getOrder);

@@ -100,7 +100,7 @@ describe("IssueBoard", () => {
     return () => vi.useRealTimers();
   });
 
-  it("tells subscribers once for many events in one frame of the display", () => {
+  it("tells subscribers once for many events that come together", () => {
     const board = new IssueBoard();
     const told = vi.fn();
     board.subscribe(told);

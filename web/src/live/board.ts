@@ -16,6 +16,9 @@ export interface ShownIssue extends Issue {
 
 const NOTHING_PENDING: ShownIssue["pending"] = {};
 
+const FLUSH_EVERY_MS = 100;
+const HIDDEN_FLUSH_MS = 1000;
+
 /** More than any list holds; beyond it the issues longest untouched are forgotten. */
 const CAPACITY = 20_000;
 
@@ -46,8 +49,8 @@ export function mergeIssue(held: Issue | undefined, next: Issue): Issue {
 
 /**
  * Every issue the page knows, by ID, from snapshots and live frames alike, and
- * the corrections that are under way. Subscribers are told at most once a frame
- * of the display, however many events arrive, and once a second in a hidden tab.
+ * the corrections that are under way. Subscribers are told at most ten
+ * times a second, however many events arrive, and once a second in a hidden tab.
  */
 export class IssueBoard {
   private readonly held = new Map<number, Issue>();
@@ -55,6 +58,7 @@ export class IssueBoard {
   private readonly shown = new Map<number, ShownIssue>();
   private readonly listeners = new Set<() => void>();
   private cancelFlush: (() => void) | null = null;
+  private lastFlush = 0;
   private version = 0;
 
   /** Returns whether the issue was not known before. */
@@ -123,26 +127,28 @@ export class IssueBoard {
 
   private schedule(): void {
     if (this.cancelFlush !== null) return;
-    if (document.visibilityState === "visible") {
-      const handle = requestAnimationFrame(() => this.flush());
-      // Frames stop when the tab is hidden before this one comes; the timer makes sure of it.
-      const timer = setTimeout(() => this.flush(), 1000);
-      this.cancelFlush = () => {
-        cancelAnimationFrame(handle);
-        clearTimeout(timer);
-        this.cancelFlush = null;
-      };
-    } else {
-      const timer = setTimeout(() => this.flush(), 1000);
-      this.cancelFlush = () => {
-        clearTimeout(timer);
-        this.cancelFlush = null;
-      };
-    }
+    const hidden = document.visibilityState !== "visible";
+    const wait = hidden ? HIDDEN_FLUSH_MS : Math.max(0, this.lastFlush + FLUSH_EVERY_MS - Date.now());
+    let frame: number | undefined;
+    let timer = setTimeout(() => {
+      if (hidden) {
+        this.flush();
+        return;
+      }
+      frame = requestAnimationFrame(() => this.flush());
+      // No frame comes if the tab is hidden meanwhile; the timer makes sure of it.
+      timer = setTimeout(() => this.flush(), HIDDEN_FLUSH_MS);
+    }, wait);
+    this.cancelFlush = () => {
+      clearTimeout(timer);
+      if (frame !== undefined) cancelAnimationFrame(frame);
+      this.cancelFlush = null;
+    };
   }
 
   private flush(): void {
     this.cancelFlush?.();
+    this.lastFlush = Date.now();
     this.version++;
     for (const listener of this.listeners) listener();
   }

@@ -33,8 +33,8 @@ export class LiveFeed {
   private readonly issueListeners = new Set<(frame: IssueFrame) => void>();
   private readonly gapListeners = new Set<() => void>();
   private statsTimer: ReturnType<typeof setTimeout> | undefined;
-  /** How far this machine's clock is behind the server's. */
-  private clockOffset = 0;
+  /** How far this machine's clock is behind the server's, in milliseconds, as the last hello tells. */
+  clockSkew = 0;
 
   constructor(
     readonly client: ApiClient,
@@ -56,9 +56,6 @@ export class LiveFeed {
     clearTimeout(this.statsTimer);
   }
 
-  /** The server's time now, in milliseconds since the epoch, as near as the last hello tells. */
-  now = (): number => Date.now() + this.clockOffset;
-
   /** Calls back for each frame about an issue, after the board has taken it. */
   onIssue = (listener: (frame: IssueFrame) => void): (() => void) => {
     this.issueListeners.add(listener);
@@ -79,7 +76,7 @@ export class LiveFeed {
   private readonly take = (frame: Frame): void => {
     if (frame.type === "hello") {
       const serverTime = Date.parse(frame.serverTime);
-      if (Number.isFinite(serverTime)) this.clockOffset = serverTime - Date.now();
+      if (Number.isFinite(serverTime)) this.clockSkew = serverTime - Date.now();
       this.refreshStats();
     }
     if (frame.type !== "issue") return;

@@ -27,12 +27,12 @@ export function Help({ open, close }: { open: boolean; close: () => void }) {
   }, [open]);
   return (
     <dialog ref={dialog} className="help" aria-labelledby="help-title" onClose={close}>
-      <header>
+      <div className="help-head">
         <h2 id="help-title">Keys and preferences</h2>
         <button type="button" className="icon-button" aria-label="Close" onClick={close}>
           <X aria-hidden="true" />
         </button>
-      </header>
+      </div>
       <dl className="keys">
         {KEYS.map(([keys, meaning]) => (
           <div key={meaning}>

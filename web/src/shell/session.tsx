@@ -212,7 +212,7 @@ export function TokenPrompt({
           <input
             id={inputId}
             type="password"
-            autoComplete="current-password"
+            autoComplete="off"
             spellCheck={false}
             autoFocus
             value={value}

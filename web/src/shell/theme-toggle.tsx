@@ -4,32 +4,28 @@ import { usePreference } from "./preference";
 import { useShortcuts } from "./shortcuts";
 
 const THEMES = [
-  { value: "", name: "system", Icon: Monitor },
-  { value: "light", name: "light", Icon: Sun },
-  { value: "dark", name: "dark", Icon: Moon },
+  { value: "", name: "system", Icon: Monitor, next: "light" },
+  { value: "light", name: "light", Icon: Sun, next: "dark" },
+  { value: "dark", name: "dark", Icon: Moon, next: "" },
 ] as const;
 
 /** Goes round the system's theme, light and dark. */
 export function ThemeToggle() {
   const [stored, setStored] = usePreference("theme");
-  const at = Math.max(
-    0,
-    THEMES.findIndex((theme) => theme.value === stored),
-  );
-  const { name, Icon } = THEMES[at]!;
+  const { name, Icon, next } = THEMES.find((theme) => theme.value === stored) ?? THEMES[0];
   useEffect(() => {
     if (stored === "") delete document.documentElement.dataset.theme;
     else document.documentElement.dataset.theme = stored;
   }, [stored]);
-  const next = () => setStored(THEMES[(at + 1) % THEMES.length]!.value);
-  useShortcuts({ t: next });
+  const change = () => setStored(next);
+  useShortcuts({ t: change });
   return (
     <button
       type="button"
       className="icon-button"
       aria-label={`Theme: ${name}`}
       title={`Theme: ${name} (t)`}
-      onClick={next}
+      onClick={change}
     >
       <Icon aria-hidden="true" />
     </button>

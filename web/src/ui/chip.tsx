@@ -16,30 +16,37 @@ interface Look {
   icon: LucideIcon;
 }
 
-const CATEGORY_LOOKS: Record<string, Look> = {
-  bug: { tone: "red", icon: Bug },
-  feature: { tone: "violet", icon: Sparkles },
-  question: { tone: "pink", icon: CircleHelp },
-  documentation: { tone: "blue", icon: BookOpen },
-  security: { tone: "orange", icon: ShieldAlert },
-  performance: { tone: "teal", icon: Gauge },
-  maintenance: { tone: "gray", icon: Wrench },
-};
+const CATEGORY_LOOKS = new Map<string, Look>(
+  Object.entries({
+    bug: { tone: "red", icon: Bug },
+    feature: { tone: "violet", icon: Sparkles },
+    question: { tone: "pink", icon: CircleHelp },
+    documentation: { tone: "blue", icon: BookOpen },
+    security: { tone: "orange", icon: ShieldAlert },
+    performance: { tone: "teal", icon: Gauge },
+    maintenance: { tone: "gray", icon: Wrench },
+  }),
+);
 
 /** A repository may have categories of its own; they look alike, and say their name. */
 export function categoryLook(value: string): Look {
-  return Object.hasOwn(CATEGORY_LOOKS, value) ? CATEGORY_LOOKS[value]! : { tone: "gray", icon: Tag };
+  return CATEGORY_LOOKS.get(value) ?? { tone: "gray", icon: Tag };
 }
 
-const PRIORITY_LEVELS: Record<string, number> = { critical: 4, high: 3, medium: 2, low: 1 };
+const PRIORITY_LEVELS = new Map([
+  ["critical", 4],
+  ["high", 3],
+  ["medium", 2],
+  ["low", 1],
+]);
 const PRIORITY_TONES = ["gray", "gray", "yellow", "orange", "red"];
 
 export function priorityTone(value: string): string {
-  return PRIORITY_TONES[PRIORITY_LEVELS[value] ?? 0]!;
+  return PRIORITY_TONES[PRIORITY_LEVELS.get(value) ?? 0] ?? "gray";
 }
 
 function PriorityBars({ value }: { value: string }) {
-  const level = PRIORITY_LEVELS[value] ?? 0;
+  const level = PRIORITY_LEVELS.get(value) ?? 0;
   return (
     <svg className="bars" viewBox="0 0 14 14" width="14" height="14" aria-hidden="true">
       {[0, 1, 2, 3].map((i) => (

@@ -119,7 +119,7 @@ export function OptionList({
               id={`${listId}-${index}`}
               role="option"
               aria-selected={chosen}
-              aria-label={option.name ?? option.value}
+              data-value={option.value}
               aria-description={[option.note, option.description].filter(Boolean).join(": ") || undefined}
               data-active={index === current || undefined}
               onPointerMove={() => setActive(index)}
@@ -129,9 +129,17 @@ export function OptionList({
               {option.icon}
               <span className="option-text">
                 <bdi className="option-name">{option.name ?? option.value}</bdi>
-                {option.description && <bdi className="option-description">{option.description}</bdi>}
+                {option.description && (
+                  <bdi className="option-description" aria-hidden="true">
+                    {option.description}
+                  </bdi>
+                )}
               </span>
-              {option.note && <bdi className="option-note">{option.note}</bdi>}
+              {option.note && (
+                <bdi className="option-note" aria-hidden="true">
+                  {option.note}
+                </bdi>
+              )}
             </li>
           );
         })}

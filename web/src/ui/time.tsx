@@ -3,22 +3,9 @@ import { PageContext } from "../shell/context";
 
 const TICK_MS = 15_000;
 
-const listeners = new Set<() => void>();
-let timer: ReturnType<typeof setInterval> | undefined;
-
-/** One clock for every age on the page. */
 function subscribeClock(listener: () => void): () => void {
-  listeners.add(listener);
-  timer ??= setInterval(() => {
-    for (const each of listeners) each();
-  }, TICK_MS);
-  return () => {
-    listeners.delete(listener);
-    if (listeners.size === 0) {
-      clearInterval(timer);
-      timer = undefined;
-    }
-  };
+  const timer = setInterval(listener, TICK_MS);
+  return () => clearInterval(timer);
 }
 
 function tick(): number {
@@ -48,7 +35,7 @@ export function formatAge(at: number, now: number): string {
 
 /** A moment as its age, with the exact time in the reader's own zone as its title. */
 export function Age({ at, prefix }: { at: string; prefix?: string }) {
-  useSyncExternalStore(subscribeClock, tick);
+  const now = useSyncExternalStore(subscribeClock, tick) * TICK_MS;
   // A reader's clock that is wrong must not make ages wrong.
   const feed = use(PageContext)?.feed;
   const moment = Date.parse(at);
@@ -56,7 +43,7 @@ export function Age({ at, prefix }: { at: string; prefix?: string }) {
   return (
     <time className="age" dateTime={at} title={absolute.format(moment)}>
       {prefix}
-      {formatAge(moment, feed?.now() ?? Date.now())}
+      {formatAge(moment, now + (feed?.clockSkew ?? 0))}
     </time>
   );
 }
