@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -25,6 +27,7 @@ func serveCommand() *cobra.Command {
 				return err
 			}
 			logger := newLogger(c.ErrOrStderr(), options.Level())
+			limitMemory()
 			a, err := app.New(c.Context(), options, backends(), logger)
 			if err != nil {
 				return err
@@ -34,6 +37,18 @@ func serveCommand() *cobra.Command {
 	}
 	flags.add(c)
 	return c
+}
+
+// memoryTarget is what the garbage collector aims to stay below. It is no hard
+// bound: what is really in use is never refused.
+const memoryTarget = 96 << 20
+
+// limitMemory makes the process fit a small server, unless the operator has
+// set GOMEMLIMIT.
+func limitMemory() {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryTarget)
+	}
 }
 
 // optionFlags are the options that have a flag.

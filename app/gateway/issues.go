@@ -4,26 +4,23 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
-	"time"
 
-	"github.com/google/uuid"
-
-	"github.com/dispatchai/dispatchai/core/eventlog"
-	"github.com/dispatchai/dispatchai/core/github"
 	"github.com/dispatchai/dispatchai/core/store"
 	"github.com/dispatchai/dispatchai/core/triage"
 )
-
-// maxRequestBody bounds what a client may send; a correction is small.
-const maxRequestBody = 64 << 10
 
 func (g *Gateway) listIssues(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	// Taken before the store is read, so that what happens in between is
 	// streamed rather than missed.
 	live := g.hub.position().String()
+	if fault := queryFault(q); fault != "" {
+		writeProblem(w, problem{Status: http.StatusBadRequest, Detail: fault})
+		return
+	}
 	filter := store.IssueFilter{
 		State: q.Get("state"), Category: q.Get("category"), Priority: q.Get("priority"), Component: q.Get("component"),
 		Status: store.Status(q.Get("status")), Search: q.Get("q"), Cursor: q.Get("cursor"),
@@ -44,7 +41,7 @@ func (g *Gateway) listIssues(w http.ResponseWriter, r *http.Request) {
 		}
 		filter.RepositoryIDs = []int64{id}
 	}
-	page, err := g.Store.ListIssues(r.Context(), filter)
+	page, err := g.config.Store.ListIssues(r.Context(), filter)
 	if errors.Is(err, store.ErrInvalidCursor) {
 		writeProblem(w, problem{Status: http.StatusBadRequest, Detail: "cursor was not given out by this service; leave it out to start over."})
 		return
@@ -68,8 +65,23 @@ func (g *Gateway) listIssues(w http.ResponseWriter, r *http.Request) {
 	}{views, next, live})
 }
 
+// queryFault says what is wrong with a filter that would otherwise find nothing.
+func queryFault(q url.Values) string {
+	switch q.Get("state") {
+	case "", "open", "closed":
+	default:
+		return "state must be open or closed."
+	}
+	switch store.Status(q.Get("status")) {
+	case "", store.StatusReceived, store.StatusClassified, store.StatusCorrected:
+	default:
+		return "status must be received, classified or corrected."
+	}
+	return ""
+}
+
 func (g *Gateway) repositoryID(ctx context.Context, fullName string) (int64, error) {
-	repositories, err := g.Store.ListRepositories(ctx)
+	repositories, err := g.config.Store.ListRepositories(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -95,7 +107,7 @@ func (g *Gateway) findIssue(w http.ResponseWriter, r *http.Request) (store.Issue
 		writeProblem(w, problem{Status: http.StatusNotFound, Detail: "Issues are named by GitHub's numeric ID."})
 		return store.IssueState{}, false
 	}
-	state, err := g.Store.FindIssue(r.Context(), id)
+	state, err := g.config.Store.FindIssue(r.Context(), id)
 	if err != nil {
 		g.storeProblem(w, r, err, "There is no such issue here.")
 		return store.IssueState{}, false
@@ -104,7 +116,7 @@ func (g *Gateway) findIssue(w http.ResponseWriter, r *http.Request) (store.Issue
 }
 
 func (g *Gateway) taxonomyOf(ctx context.Context, repositoryID int64) (triage.Taxonomy, error) {
-	repositories, err := g.Store.LoadRepositories(ctx, []int64{repositoryID})
+	repositories, err := g.config.Store.LoadRepositories(ctx, []int64{repositoryID})
 	if err != nil {
 		return triage.Taxonomy{}, err
 	}
@@ -117,7 +129,7 @@ func (g *Gateway) writeDetail(w http.ResponseWriter, r *http.Request, status int
 		g.storeProblem(w, r, err, "")
 		return
 	}
-	ledgers, err := g.Store.Ledger(r.Context(), []triage.IssueKey{s.Issue.Key()})
+	ledgers, err := g.config.Store.Ledger(r.Context(), []triage.IssueKey{s.Issue.Key()})
 	if err != nil {
 		g.storeProblem(w, r, err, "")
 		return
@@ -135,124 +147,8 @@ func (g *Gateway) writeDetail(w http.ResponseWriter, r *http.Request, status int
 	writeJSON(w, status, detail)
 }
 
-type correctionRequest struct {
-	Field  triage.Field `json:"field"`
-	Values []string     `json:"values"`
-	Reason string       `json:"reason"`
-	Actor  string       `json:"actor"`
-}
-
-func (g *Gateway) correctIssue(w http.ResponseWriter, r *http.Request) {
-	var in correctionRequest
-	if !readJSON(w, r, &in) {
-		return
-	}
-	state, ok := g.findIssue(w, r)
-	if !ok {
-		return
-	}
-	if state.Classification == nil {
-		writeProblem(w, problem{Status: http.StatusConflict, Detail: "The issue is not classified yet; it can be corrected once it is."})
-		return
-	}
-	taxonomy, err := g.taxonomyOf(r.Context(), state.Issue.Repository.ID)
-	if err != nil {
-		g.storeProblem(w, r, err, "")
-		return
-	}
-	correction := triage.CorrectionInput{Field: in.Field, Values: in.Values, Reason: strings.TrimSpace(in.Reason), Actor: strings.TrimSpace(in.Actor)}
-	if correction.Actor == "" {
-		correction.Actor = "dashboard"
-	}
-	if fault := correctionFault(correction, taxonomy); fault != nil {
-		writeProblem(w, problem{Status: http.StatusUnprocessableEntity, Detail: "The correction cannot be applied.", Errors: []fieldProblem{*fault}})
-		return
-	}
-	g.submit(w, r, state, triage.Event{Kind: triage.KindCorrection, Correction: &correction})
-}
-
-func correctionFault(in triage.CorrectionInput, t triage.Taxonomy) *fieldProblem {
-	switch {
-	case len([]rune(in.Reason)) > 500:
-		return &fieldProblem{"reason", "A reason has at most 500 characters."}
-	case len([]rune(in.Actor)) > 100:
-		return &fieldProblem{"actor", "A name has at most 100 characters."}
-	}
-	if err := in.Validate(t); err != nil {
-		name := "values"
-		if !in.Field.Valid() {
-			name = "field"
-		}
-		return &fieldProblem{name, err.Error()}
-	}
-	return nil
-}
-
-func (g *Gateway) reclassifyIssue(w http.ResponseWriter, r *http.Request) {
-	state, ok := g.findIssue(w, r)
-	if !ok {
-		return
-	}
-	g.submit(w, r, state, triage.Event{Kind: triage.KindReclassify})
-}
-
-// submit appends an event of our own and answers when its result comes back,
-// or with 202 when that takes too long. An Idempotency-Key makes a repeated
-// request the same event.
-func (g *Gateway) submit(w http.ResponseWriter, r *http.Request, state store.IssueState, e triage.Event) {
-	now := g.Now().UTC()
-	e.ID = uuid.NewString()
-	if key := r.Header.Get("Idempotency-Key"); key != "" {
-		e.ID = uuid.NewSHA1(uuid.NameSpaceURL, []byte(r.URL.Path+"\x00"+key)).String()
-	}
-	e.ReceivedAt = now
-	e.Repository = state.Issue.Repository
-	e.InstallationID = state.Issue.Repository.InstallationID
-	e.Number = state.Issue.Number
-	name, key, value, err := github.EncodeEvent(e)
-	if err != nil {
-		g.Logger.ErrorContext(r.Context(), "encode an event", "error", err)
-		writeProblem(w, problem{Status: http.StatusInternalServerError})
-		return
-	}
-	arrived, forget := g.results.expect(e.ID)
-	defer forget()
-	record := eventlog.Record{
-		Topic: eventlog.TopicIssuesRaw, Key: key, Value: value,
-		Headers: []eventlog.Header{
-			{Key: eventlog.HeaderDelivery, Value: []byte(e.ID)},
-			{Key: eventlog.HeaderEvent, Value: []byte(name)},
-			{Key: eventlog.HeaderReceivedAt, Value: []byte(now.Format(time.RFC3339Nano))},
-		},
-	}
-	if err := g.Publisher.Append(r.Context(), record); err != nil {
-		g.Logger.ErrorContext(r.Context(), "the log did not take a request from the dashboard", "event", name, "error", err)
-		w.Header().Set("Retry-After", "5")
-		writeProblem(w, problem{Status: http.StatusServiceUnavailable, Detail: "The event log cannot store this now; nothing was changed. Try again."})
-		return
-	}
-	timer := time.NewTimer(g.CorrectionWait)
-	defer timer.Stop()
-	select {
-	case <-arrived:
-	case <-timer.C:
-		location := "/api/issues/" + strconv.FormatInt(state.Issue.ID, 10)
-		w.Header().Set("Location", location)
-		writeJSON(w, http.StatusAccepted, map[string]string{"status": "pending", "event_id": e.ID, "location": location})
-		return
-	case <-r.Context().Done():
-		return
-	}
-	fresh, err := g.Store.FindIssue(r.Context(), state.Issue.ID)
-	if err != nil {
-		g.storeProblem(w, r, err, "The issue is gone.")
-		return
-	}
-	g.writeDetail(w, r, http.StatusOK, fresh)
-}
-
 func (g *Gateway) listRepositories(w http.ResponseWriter, r *http.Request) {
-	repositories, err := g.Store.ListRepositories(r.Context())
+	repositories, err := g.config.Store.ListRepositories(r.Context())
 	if err != nil {
 		g.storeProblem(w, r, err, "")
 		return
@@ -277,7 +173,7 @@ func (g *Gateway) listRepositories(w http.ResponseWriter, r *http.Request) {
 }
 
 func (g *Gateway) getStats(w http.ResponseWriter, r *http.Request) {
-	stats, err := g.Store.Stats(r.Context(), nil)
+	stats, err := g.config.Store.Stats(r.Context(), nil)
 	if err != nil {
 		g.storeProblem(w, r, err, "")
 		return

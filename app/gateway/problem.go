@@ -1,10 +1,13 @@
 package gateway
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"mime"
 	"net/http"
+	"strings"
 
 	"github.com/dispatchai/dispatchai/core/store"
 )
@@ -45,7 +48,7 @@ func writeBody(w http.ResponseWriter, status int, v any) {
 	_, _ = w.Write(body)
 }
 
-// readJSON reads a request body, or answers why it cannot.
+// readJSON reads a request body, which is one JSON value, or answers why it cannot.
 func readJSON(w http.ResponseWriter, r *http.Request, into any) bool {
 	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
 		writeProblem(w, problem{Status: http.StatusUnsupportedMediaType, Detail: "Send the request as application/json."})
@@ -54,16 +57,31 @@ func readJSON(w http.ResponseWriter, r *http.Request, into any) bool {
 	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequestBody))
 	decoder.DisallowUnknownFields()
 	err := decoder.Decode(into)
+	if err == nil {
+		// Whatever follows the value makes the request another one than it seems.
+		if _, err = decoder.Token(); err == nil {
+			err = errors.New("there is more than one value")
+		} else if errors.Is(err, io.EOF) {
+			return true
+		}
+	}
 	var tooLarge *http.MaxBytesError
+	var wrongType *json.UnmarshalTypeError
 	switch {
 	case errors.As(err, &tooLarge):
 		writeProblem(w, problem{Status: http.StatusRequestEntityTooLarge, Detail: "The request has more than 64 KiB."})
-		return false
-	case err != nil:
-		writeProblem(w, problem{Status: http.StatusBadRequest, Detail: "The request is not the JSON expected: " + err.Error()})
-		return false
+	case errors.As(err, &wrongType):
+		where := wrongType.Field
+		if where == "" {
+			where = "the request"
+		}
+		writeProblem(w, problem{Status: http.StatusBadRequest, Detail: "The request is not the JSON expected: " + where + " cannot be a " + wrongType.Value + "."})
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		writeProblem(w, problem{Status: http.StatusBadRequest, Detail: "The request's JSON is empty or cut short."})
+	default:
+		writeProblem(w, problem{Status: http.StatusBadRequest, Detail: "The request is not the JSON expected: " + strings.TrimPrefix(err.Error(), "json: ")})
 	}
-	return true
+	return false
 }
 
 // storeProblem answers a failed read. notFound is the detail of a 404.
@@ -71,10 +89,10 @@ func (g *Gateway) storeProblem(w http.ResponseWriter, r *http.Request, err error
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		writeProblem(w, problem{Status: http.StatusNotFound, Detail: notFound})
-	case r.Context().Err() != nil:
+	case errors.Is(r.Context().Err(), context.Canceled):
 		// The client is gone; there is nobody to answer.
 	default:
-		g.Logger.ErrorContext(r.Context(), "the store did not answer", "path", r.URL.Path, "error", err)
+		g.config.Logger.ErrorContext(r.Context(), "the store did not answer", "path", r.URL.Path, "error", err)
 		w.Header().Set("Retry-After", "5")
 		writeProblem(w, problem{Status: http.StatusServiceUnavailable, Detail: "The store did not answer; try again shortly."})
 	}

@@ -1,12 +1,8 @@
 package gateway
 
 import (
-	"encoding/json"
-	"errors"
 	"time"
 
-	"github.com/dispatchai/dispatchai/core/eventlog"
-	"github.com/dispatchai/dispatchai/core/github"
 	"github.com/dispatchai/dispatchai/core/store"
 	"github.com/dispatchai/dispatchai/core/triage"
 )
@@ -75,60 +71,4 @@ func statusOf(c *triage.Classification) store.Status {
 		}
 	}
 	return store.StatusClassified
-}
-
-// liveFrame is one "issue" frame of the WebSocket.
-type liveFrame struct {
-	Type       string             `json:"type"`
-	Event      string             `json:"event"`
-	Cursor     string             `json:"cursor"`
-	Issue      issueView          `json:"issue"`
-	Correction *triage.Correction `json:"correction,omitempty"`
-	Label      *liveLabel         `json:"label,omitempty"`
-}
-
-type liveLabel struct {
-	Name   string       `json:"name"`
-	Action string       `json:"action"`
-	Sender triage.Actor `json:"sender"`
-}
-
-// frameOf makes a live frame of a record, or tells that there is nothing to show.
-func frameOf(r *eventlog.Record, cursor string) (liveFrame, bool, error) {
-	if r.Topic == eventlog.TopicIssuesEnriched {
-		var e triage.Enriched
-		if err := json.Unmarshal(r.Value, &e); err != nil {
-			return liveFrame{}, false, err
-		}
-		f := liveFrame{
-			Type: "issue", Event: string(e.EventType), Cursor: cursor,
-			Issue: viewOf(e.Issue, e.ReceivedAt, e.Revision, e.Classification, e.SimilarIssues),
-		}
-		if n := len(e.Corrections); n > 0 {
-			f.Correction = &e.Corrections[n-1]
-		}
-		return f, true, nil
-	}
-	event, delivery := r.Header(eventlog.HeaderEvent), r.Header(eventlog.HeaderDelivery)
-	if event != "issues" {
-		return liveFrame{}, false, nil
-	}
-	e, err := github.ParseWebhook(event, delivery, r.Value, r.ReceivedAt())
-	if err != nil {
-		return liveFrame{}, false, err
-	}
-	if e.Issue == nil {
-		return liveFrame{}, false, errors.New("an issues event without an issue")
-	}
-	f := liveFrame{Type: "issue", Cursor: cursor, Issue: viewOf(*e.Issue, e.ReceivedAt, 0, nil, nil)}
-	switch {
-	case e.Kind == triage.KindIssue && e.Action == "opened":
-		f.Event = "received"
-	case e.Kind == triage.KindLabelChange && e.Label != nil:
-		f.Event = "label"
-		f.Label = &liveLabel{Name: e.Label.Name, Action: e.Action, Sender: e.Sender}
-	default:
-		return liveFrame{}, false, nil
-	}
-	return f, true, nil
 }

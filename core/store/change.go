@@ -326,7 +326,7 @@ func cleanDesiredLabel(l triage.DesiredLabel) triage.DesiredLabel {
 	return triage.DesiredLabel{
 		Name: CleanText(l.Name), Field: triage.Field(CleanText(string(l.Field))), Value: CleanText(l.Value),
 		Source: triage.Source(CleanText(string(l.Source))), Plugin: CleanText(l.Plugin), Version: CleanText(l.Version),
-		Confidence: finite(l.Confidence), EventID: CleanText(l.EventID),
+		Confidence: finite(l.Confidence), EventID: CleanText(l.EventID), AskedAt: CleanTime(l.AskedAt),
 	}
 }
 

@@ -19,6 +19,7 @@ func NormalizeEntry(e triage.LedgerEntry) (triage.LedgerEntry, error) {
 		return e, fmt.Errorf("ledger: label %q of %s: unknown state %q", e.Name, e.Issue, e.State)
 	}
 	e.DesiredLabel = cleanDesiredLabel(e.DesiredLabel)
+	e.AskedAt = time.Time{} // a matter of the desired state alone
 	e.Actor = CleanText(e.Actor)
 	e.CreatedAt, e.UpdatedAt = CleanTime(e.CreatedAt), CleanTime(e.UpdatedAt)
 	if e.CreatedAt.IsZero() {

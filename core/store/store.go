@@ -256,6 +256,10 @@ type Labelling interface {
 	// nobody may claim the installation. Its rows in hand are due again.
 	// ErrConflict when another owner holds the lease by now; nothing is changed then.
 	ReleaseInstallation(ctx context.Context, installationID int64, owner string, blockedUntil time.Time) error
+	// ReleaseLeases gives every lease back, whoever holds it, so that the rows in
+	// hand are due at once; blocks stay. Only a process that knows that no other
+	// labels may call it: after a crash it need not wait for its own old leases.
+	ReleaseLeases(ctx context.Context) error
 	// Ledger returns the newest row of each label ever written or vetoed, by issue.
 	Ledger(ctx context.Context, keys []triage.IssueKey) (map[triage.IssueKey][]triage.LedgerEntry, error)
 	// RecordLedger writes rows in the given state, creating or replacing the

@@ -33,7 +33,7 @@ func IndexWords(title, body string) []string {
 		body = body[:cut]
 	}
 	seen := make(map[string]struct{}, len(body)/12+8)
-	var words []string
+	words := make([]string, 0, len(body)/12+8)
 	add := func(word []byte) bool {
 		if _, known := seen[string(word)]; !known {
 			w := string(word)

@@ -106,3 +106,7 @@ CREATE INDEX issue_embeddings_by_repository ON issue_embeddings (repository_id, 
 CREATE VIRTUAL TABLE issue_search USING fts5 (
     words, content = '', contentless_delete = 1, detail = none, tokenize = 'ascii'
 );
+
+-- Merge less eagerly than by default (4): storing issues is the common case and
+-- searching them the rare one.
+INSERT INTO issue_search (issue_search, rank) VALUES ('automerge', 8);

@@ -240,6 +240,16 @@ func (s *Store) ReleaseInstallation(ctx context.Context, installationID int64, o
 	})
 }
 
+// ReleaseLeases ends every lease and takes back what was in hand.
+func (s *Store) ReleaseLeases(ctx context.Context) (err error) {
+	defer s.metrics.observe("release_leases", time.Now(), &err)
+	return s.writer.do(ctx, func(t *tx) error {
+		_, err := t.exec(`UPDATE installation_leases SET owner = NULL, lease_until = NULL WHERE owner IS NOT NULL`)
+		_, takeBack := t.exec(`UPDATE desired_labels SET claimed_by = NULL WHERE settled = 0 AND claimed_by IS NOT NULL`)
+		return errors.Join(err, takeBack)
+	})
+}
+
 // DesiredPending counts over two small indices.
 func (s *Store) DesiredPending(ctx context.Context) (n int64, err error) {
 	defer s.metrics.observe("desired_pending", time.Now(), &err)

@@ -212,6 +212,16 @@ var desiredTests = map[string]func(*testing.T, store.Store){
 		finish(t, s)
 		wantPending(t, s, 0)
 	},
+	"every lease released": func(t *testing.T, s store.Store) {
+		ctx := testContext(t)
+		save(t, s, desired(1, 1, 1, 0), desired(2, 1, 1, 0))
+		wantClaim(t, s, "gone", 1, "1#1@1", "2#1@1")
+		wantClaim(t, s, "next", 2)
+		check(t, s.ReleaseInstallation(ctx, 20, "gone", at(100)))
+		check(t, s.ReleaseLeases(ctx))
+		wantClaim(t, s, "next", 3, "1#1@1") // the other one is blocked still
+		wantClaim(t, s, "next", 100, "1#1@1", "2#1@1") // the lease of second 3 has run out
+	},
 	"released": func(t *testing.T, s store.Store) {
 		save(t, s, desired(1, 1, 1, 0), desired(1, 2, 1, 0))
 		wantClaim(t, s, "a", 0, "1#1@1", "1#2@1")
