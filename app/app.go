@@ -114,7 +114,10 @@ func New(ctx context.Context, o Options, b Backends, logger *slog.Logger) (_ *Ap
 	if err := a.openWorkers(); err != nil {
 		return nil, err
 	}
-	if err := a.openServer(); err != nil {
+	if err := a.openDebug(ctx); err != nil {
+		return nil, err
+	}
+	if err := a.openServer(ctx); err != nil {
 		return nil, err
 	}
 	return a, nil
@@ -159,6 +162,10 @@ func (a *App) openStorage(ctx context.Context) error {
 		return err
 	}
 	a.onStop(a.store.Close)
+	if len(a.options.KafkaSeeds) == 0 {
+		// The embedded log is open in one process at a time: whoever held a lease is gone.
+		return a.store.ReleaseLeases(ctx)
+	}
 	return nil
 }
 
@@ -242,6 +249,10 @@ func (a *App) openClassify() error {
 	})
 }
 
+// consumerBufferBytes bounds what each consumer has fetched and not finished: a
+// second of the highest load is enough, and a small server has little memory.
+const consumerBufferBytes = 16 << 20
+
 // pluginSpec says how to run a plugin that the options name.
 func pluginSpec(choice pluginChoice, b Backends) (plugin.Spec, error) {
 	spec := plugin.Spec{Name: choice.name, Path: choice.path, Settings: choice.settings}
@@ -257,6 +268,7 @@ func pluginSpec(choice pluginChoice, b Backends) (plugin.Spec, error) {
 
 func (a *App) consume(cc eventlog.ConsumerConfig) error {
 	cc.Producer, cc.Registerer = a.producer, a.registry
+	cc.MaxBufferedBytes, cc.DrainTimeout = consumerBufferBytes, drainTimeout
 	cc.Logger = a.logger.With("part", cc.Group)
 	consumer, err := eventlog.NewConsumer(a.log, cc)
 	if err != nil {
@@ -266,7 +278,7 @@ func (a *App) consume(cc eventlog.ConsumerConfig) error {
 	return nil
 }
 
-func (a *App) openServer() error {
+func (a *App) openServer(ctx context.Context) error {
 	o := a.options
 	mux := http.NewServeMux()
 	a.health = newHealth(a)
@@ -289,7 +301,7 @@ func (a *App) openServer() error {
 	if a.gateway != nil {
 		mux.Handle("/", a.gateway)
 	}
-	listener, err := net.Listen("tcp", o.Listen)
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.Listen)
 	if err != nil {
 		return fmt.Errorf("DISPATCHAI_LISTEN: %w (choose another with --listen, or stop what listens there)", err)
 	}
@@ -311,9 +323,13 @@ func (a *App) openServer() error {
 // Addr is the address that the process listens on.
 func (a *App) Addr() net.Addr { return a.listener.Addr() }
 
-// stopTimeout bounds an orderly stop; what is unfinished then is done again
-// after the next start.
-const stopTimeout = 25 * time.Second
+// Orchestrators give a process 30 s to end. requestsTimeout bounds the wait for
+// requests under way, drainTimeout the wait for batches under way after it; what
+// is unfinished then is done again after the next start.
+const (
+	requestsTimeout = 12 * time.Second
+	drainTimeout    = 10 * time.Second
+)
 
 // Run serves until ctx ends or a part fails, then stops everything in order:
 // requests first, then the workers, then what they stand on.
@@ -357,7 +373,7 @@ func (a *App) Run(ctx context.Context) error {
 		a.logger.Error("stopping because a part failed", "error", cause)
 	}
 	a.health.ready.Store(false)
-	shutdownCtx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	shutdownCtx, cancel := context.WithTimeout(context.Background(), requestsTimeout)
 	defer cancel()
 	if a.gateway != nil {
 		a.gateway.Disconnect()

@@ -271,11 +271,14 @@ func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 // about 1 KB in payloads of about 12 KB, the load generator and the simulated
 // GitHub on the same two cores.
 func BenchmarkPipeline(b *testing.B) {
-	const installations, issues = 1000, 15_000
+	const installations, issues = 1000, 6_000
 	for range b.N {
 		s := newSystem(b, simulate.Options{
 			RateLimits: simulate.RateLimits{Off: true}, DeliveryLog: -1, EventsPerIssue: -1, QueuedWebhooks: 1 << 16, Senders: 128,
 		})
+		if debug := os.Getenv("BENCH_DEBUG_LISTEN"); debug != "" {
+			s.env = append(s.env, "DISPATCHAI_DEBUG_LISTEN="+debug)
+		}
 		s.start()
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 		for n := range installations {
@@ -310,12 +313,13 @@ func BenchmarkPipeline(b *testing.B) {
 			})
 		}
 		peak := s.watchMemory()
-		labelled := func() float64 {
-			return s.metric(`dispatchai_label_issues_total{outcome="labelled"}`) + s.metric(`dispatchai_label_issues_total{outcome="unlabelled"}`)
+		done := func() bool {
+			return s.metric("dispatchai_classify_latency_seconds_count") >= issues &&
+				s.metric("dispatchai_label_desired_total") >= issues && s.metric("dispatchai_label_pending") == 0
 		}
-		for deadline := time.Now().Add(5 * time.Minute); labelled() < issues; {
+		for deadline := time.Now().Add(5 * time.Minute); !done(); {
 			if time.Now().After(deadline) {
-				b.Fatalf("only %v of %d issues were labelled", labelled(), issues)
+				b.Fatalf("the pipeline did not finish\n%s\n%s", s.metrics("dispatchai_classify", "dispatchai_label", "dispatchai_eventlog"), s.process.output())
 			}
 			time.Sleep(100 * time.Millisecond)
 		}

@@ -212,19 +212,31 @@ func TestSameDeliveryFiveTimes(t *testing.T) {
 	}
 }
 
-// metric reads one series of /metrics, or -1.
-func (s *system) metric(name string) float64 {
+// metrics is the part of /metrics whose names begin so.
+func (s *system) metrics(prefixes ...string) string {
 	s.t.Helper()
 	response, err := http.Get("http://" + s.addr + "/metrics")
 	if err != nil {
-		return -1
+		return ""
 	}
 	defer response.Body.Close()
 	content, err := io.ReadAll(response.Body)
 	if err != nil {
-		return -1
+		return ""
 	}
+	var kept strings.Builder
 	for line := range strings.SplitSeq(string(content), "\n") {
+		if slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(line, p) }) {
+			kept.WriteString(line + "\n")
+		}
+	}
+	return kept.String()
+}
+
+// metric reads one series of /metrics, or -1.
+func (s *system) metric(name string) float64 {
+	s.t.Helper()
+	for line := range strings.SplitSeq(s.metrics(name), "\n") {
 		if rest, ok := strings.CutPrefix(line, name+" "); ok {
 			var v float64
 			if _, err := fmt.Sscan(rest, &v); err == nil {

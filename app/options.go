@@ -56,6 +56,9 @@ type Options struct {
 	TrustedProxies         []string `env:"DISPATCHAI_TRUSTED_PROXIES"`
 
 	LogLevel string `env:"LOG_LEVEL" envDefault:"info"`
+	// DebugListen serves Go's profiles under /debug/pprof/. They tell much about
+	// the process: a loopback address only.
+	DebugListen string `env:"DISPATCHAI_DEBUG_LISTEN"`
 
 	// Demo opens the API to this machine without a token. No environment
 	// variable sets it.
@@ -168,6 +171,12 @@ func (o *Options) Validate() error {
 	if _, _, err := net.SplitHostPort(o.Listen); err != nil {
 		fault("DISPATCHAI_LISTEN", "%q is not host:port (for example 127.0.0.1:8080)", o.Listen)
 	}
+	if o.DebugListen != "" {
+		host, _, err := net.SplitHostPort(o.DebugListen)
+		if ip := net.ParseIP(host); err != nil || (host != "localhost" && (ip == nil || !ip.IsLoopback())) {
+			fault("DISPATCHAI_DEBUG_LISTEN", "%q is not a loopback address with a port (for example 127.0.0.1:6060)", o.DebugListen)
+		}
+	}
 	if o.DataDir == "" {
 		fault("DISPATCHAI_DATA_DIR", "no directory is given")
 	}
@@ -217,11 +226,12 @@ func (o *Options) validateGitHub(fault faultFunc) {
 		o.keepPrivateKey("GITHUB_PRIVATE_KEY", []byte(o.PrivateKey), fault)
 	case o.PrivateKeyFile != "":
 		key, err := os.ReadFile(o.PrivateKeyFile)
-		if errors.Is(err, os.ErrNotExist) {
+		switch {
+		case errors.Is(err, os.ErrNotExist):
 			fault("GITHUB_PRIVATE_KEY_FILE", "no such file %s (create one under App settings > Private keys)", o.PrivateKeyFile)
-		} else if err != nil {
+		case err != nil:
 			fault("GITHUB_PRIVATE_KEY_FILE", "%w", err)
-		} else {
+		default:
 			o.keepPrivateKey("GITHUB_PRIVATE_KEY_FILE", key, fault)
 		}
 	default:

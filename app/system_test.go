@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -92,6 +93,13 @@ type process struct {
 	log bytes.Buffer
 }
 
+// Write takes what the process prints; only its log is expected, on stderr.
+func (p *process) Write(printed []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.log.Write(printed)
+}
+
 func (p *process) output() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -164,16 +172,9 @@ func (s *system) start() {
 		listen = "127.0.0.1:0"
 	}
 	cmd := exec.Command(s.binary, append([]string{"serve", "--listen", listen, "--data-dir", s.dataDir}, s.args...)...)
-	cmd.Env = append([]string{
-		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "TMPDIR=" + os.TempDir(),
-		"GITHUB_WEBHOOK_SECRET=" + s.github.WebhookSecret(),
-		fmt.Sprintf("GITHUB_APP_ID=%d", s.github.AppID()),
-		"GITHUB_PRIVATE_KEY=" + string(s.github.PrivateKeyPEM()),
-		"GITHUB_API_URL=" + s.github.URL(),
-		"DISPATCHAI_API_TOKEN=" + s.token,
-		"GOCOVERDIR=" + os.Getenv("GOCOVERDIR"),
-	}, s.env...)
+	cmd.Env = append(s.environment(), s.env...)
 	p := &process{cmd: cmd, exited: make(chan struct{})}
+	cmd.Stdout = p
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		s.t.Fatal(err)
@@ -210,6 +211,49 @@ func (s *system) start() {
 	if err := s.github.SetWebhookURL("http://" + s.addr + "/webhook/github"); err != nil {
 		s.t.Fatal(err)
 	}
+}
+
+// environment is the configuration of a service for the simulated GitHub.
+func (s *system) environment() []string {
+	return append(bareEnvironment(),
+		"GITHUB_WEBHOOK_SECRET="+s.github.WebhookSecret(),
+		fmt.Sprintf("GITHUB_APP_ID=%d", s.github.AppID()),
+		"GITHUB_PRIVATE_KEY="+string(s.github.PrivateKeyPEM()),
+		"GITHUB_API_URL="+s.github.URL(),
+		"DISPATCHAI_API_TOKEN="+s.token,
+		"DISPATCHAI_DATA_DIR="+s.dataDir,
+	)
+}
+
+// bareEnvironment is that of a machine on which nothing is configured.
+func bareEnvironment() []string {
+	return []string{
+		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "TMPDIR=" + os.TempDir(), "GOCOVERDIR=" + os.Getenv("GOCOVERDIR"),
+	}
+}
+
+// outcome is what a command that has ended left behind.
+type outcome struct {
+	stdout, stderr string
+	code           int
+}
+
+// execute runs a command of the binary to its end. Of variables that stand
+// twice in the environment the last one counts.
+func execute(t testing.TB, env []string, args ...string) outcome {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), deadline)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, binary(t), args...)
+	cmd.Env, cmd.Dir = env, t.TempDir()
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && (!errors.As(err, &exit) || ctx.Err() != nil) {
+		t.Fatalf("dispatchai %s: %v\n%s", strings.Join(args, " "), err, stderr.String())
+	}
+	return outcome{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
 }
 
 // kill ends the service as kill -9 does and waits until it is gone.

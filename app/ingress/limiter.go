@@ -98,7 +98,7 @@ func (l *limiter) check(c *slidingCount, limit int, now time.Time, count bool) (
 	case index > c.index:
 		*c = slidingCount{index: index}
 	case index < c.index: // the clock was set back: count on in the window that was
-		index, elapsed = c.index, 0
+		elapsed = 0
 	}
 	used := float64(c.last)*(1-float64(elapsed)/float64(window)) + float64(c.current)
 	// The weight of the last window falls from moment to moment; it may pass

@@ -9,7 +9,6 @@ import (
 // deliveryLog keeps attempts for three days, as GitHub does, and at most bound of them. The outbox's lock guards it.
 type deliveryLog struct {
 	bound    int
-	first    int64 // ID of attempts[0]
 	next     int64
 	attempts []*Attempt
 }
@@ -57,7 +56,7 @@ func (o *outbox) record(d *delivery, out outcome) {
 	defer o.mu.Unlock()
 	l := &o.log
 	if l.next == 0 {
-		l.first, l.next = firstAttemptID, firstAttemptID
+		l.next = firstAttemptID
 	}
 	a.ID = l.next
 	l.next++
@@ -72,14 +71,6 @@ func (l *deliveryLog) trim(now time.Time) {
 	}
 	clear(l.attempts[:gone]) // so that the payloads can be collected before the array is
 	l.attempts = l.attempts[gone:]
-	l.first += int64(gone)
-}
-
-func (l *deliveryLog) find(id int64) *Attempt {
-	if at := id - l.first; at >= 0 && at < int64(len(l.attempts)) {
-		return l.attempts[at]
-	}
-	return nil
 }
 
 // Attempts returns the log of deliveries, oldest first.

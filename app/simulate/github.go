@@ -156,7 +156,8 @@ func New(o Options) (*GitHub, error) {
 	if err != nil {
 		return nil, err
 	}
-	listener, err := net.Listen("tcp", o.Listen)
+	var lc net.ListenConfig
+	listener, err := lc.Listen(context.Background(), "tcp", o.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("simulated GitHub: %w", err)
 	}
@@ -179,10 +180,10 @@ func New(o Options) (*GitHub, error) {
 	g.outbox = newOutbox(g)
 	owner, err := g.account(o.AppOwner, kindOrganization)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("App owner: %w", err), listener.Close())
+		return nil, errors.Join(fmt.Errorf("the App's owner: %w", err), listener.Close())
 	}
 	if g.bot, err = g.account(o.AppSlug+botSuffix, kindBot); err != nil {
-		return nil, errors.Join(fmt.Errorf("App slug: %w", err), listener.Close())
+		return nil, errors.Join(fmt.Errorf("the App's slug: %w", err), listener.Close())
 	}
 	g.appObject = g.renderApp(owner)
 	if g.pages, err = parsePages(); err != nil {

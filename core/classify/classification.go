@@ -5,7 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
+	"strconv"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -32,9 +33,9 @@ func (w *Worker) classify(ctx context.Context, works []*work) {
 	began := w.Now()
 	issues := make([]triage.Issue, len(asked))
 	for i, k := range asked {
-		issues[i] = w.current(k)
+		issues[i] = k.current()
 	}
-	embeddings, err := w.embed(ctx, issues)
+	embeddings, err := w.embed(ctx, asked, issues)
 	if err != nil {
 		fail(asked, pluginError(err))
 		return
@@ -54,6 +55,8 @@ func (w *Worker) classify(ctx context.Context, works []*work) {
 		}
 		merged[i] = &triage.Classification{DeliveryID: k.event.ID, Fields: map[triage.Field]triage.Answer{}, ClassifiedAt: w.Now().UTC()}
 	}
+	answered := make([]bool, len(asked))
+	refused := make([]error, len(asked))
 	for _, c := range w.Classifiers {
 		outcomes, err := c.Classify(ctx, items)
 		if err != nil {
@@ -61,14 +64,21 @@ func (w *Worker) classify(ctx context.Context, works []*work) {
 			return
 		}
 		for i, o := range outcomes {
-			if o.Err != nil {
-				asked[i].err = pluginError(o.Err)
-				continue
+			if o.Err == nil {
+				answered[i] = true
+				merge(merged[i], o)
+			} else if err := pluginError(o.Err); eventlog.IsPermanent(err) {
+				refused[i] = err
+			} else if asked[i].err == nil {
+				asked[i].err = err
 			}
-			merge(merged[i], o)
 		}
 	}
 	for i, k := range asked {
+		// A plugin that will never answer abstains, as long as another answers.
+		if k.err == nil && !answered[i] {
+			k.err = refused[i]
+		}
 		if k.err != nil {
 			continue
 		}
@@ -96,8 +106,12 @@ func merge(into *triage.Classification, o plugin.Outcome) {
 	into.Usage.CostUSD += o.Usage.CostUSD
 }
 
+// embedAttempts is after how many attempts made alone an issue that no vector
+// can be made of is classified without one.
+const embedAttempts = 3
+
 // embed gives one vector per issue; it is nil where no plugin can make one.
-func (w *Worker) embed(ctx context.Context, issues []triage.Issue) ([]*store.Embedding, error) {
+func (w *Worker) embed(ctx context.Context, asked []*work, issues []triage.Issue) ([]*store.Embedding, error) {
 	embeddings := make([]*store.Embedding, len(issues))
 	var embedder Classifier
 	for _, c := range w.Classifiers {
@@ -114,6 +128,10 @@ func (w *Worker) embed(ctx context.Context, issues []triage.Issue) ([]*store.Emb
 		texts[i] = sdk.Text{Title: issue.Title, Body: issue.Body}
 	}
 	vectors, model, err := embedder.Embed(ctx, texts)
+	if failed := (*plugin.CallError)(nil); errors.As(err, &failed) && len(asked) == 1 && asked[0].record.Attempt >= embedAttempts {
+		w.Logger.WarnContext(ctx, "the issue gets no similar issues, because its text cannot be embedded", "issue", asked[0].key.String(), "error", err)
+		return embeddings, nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -203,48 +221,96 @@ func (w *Worker) loadTaxonomies(ctx context.Context, works []*work) {
 		failAll(works, storeDown(err))
 		return
 	}
-	var mu sync.Mutex
+	labels := make([][]triage.RepositoryLabel, len(ids))
 	var group errgroup.Group
 	group.SetLimit(16)
-	for _, id := range ids {
-		if state, ok := states[id]; ok && !state.LabelsAt.IsZero() {
+	for i, id := range ids {
+		state, known := states[id]
+		if labels[i] = state.Labels; known && !state.LabelsAt.IsZero() {
 			continue
 		}
-		group.Go(func() error {
-			labels, err := w.fetchLabels(ctx, byRepository[id][0].event)
-			mu.Lock()
-			defer mu.Unlock()
-			if err != nil {
+		group.Go(func() (_ error) {
+			var err error
+			if labels[i], err = w.fetchLabels(ctx, describe(byRepository[id], state)); err != nil {
 				fail(byRepository[id], err)
-				return nil
 			}
-			state := states[id]
-			state.Labels = labels
-			states[id] = state
 			return nil
 		})
 	}
 	_ = group.Wait()
-	for id, ks := range byRepository {
-		c := w.catalogue(id, ks[0].event.Repository.FullName, states[id].Labels)
-		for _, k := range ks {
+	for i, id := range ids {
+		name := states[id].Repository.FullName
+		if name == "" {
+			name = describe(byRepository[id], states[id]).FullName
+		}
+		c := w.catalogue(id, name, labels[i])
+		for _, k := range byRepository[id] {
 			k.catalogue = c
 		}
 	}
 }
 
-// fetchLabels reads a repository's label set for the first time. A repository
-// that the App may not see has none: nothing can be written there anyway.
-func (w *Worker) fetchLabels(ctx context.Context, e triage.Event) ([]triage.RepositoryLabel, error) {
+// described is a repository as it was at a time.
+type described struct {
+	triage.Repository
+	at time.Time
+}
+
+// describe finds out where a repository is: by the newest of the events that
+// GitHub sent, or, when there are only our own, by what is stored.
+func describe(works []*work, state store.RepositoryState) described {
+	d := described{Repository: state.Repository}
+	for _, k := range works {
+		if e := k.event; e.Issue != nil && !e.Issue.UpdatedAt.Before(d.at) {
+			d.Repository, d.at = e.Repository, e.Issue.UpdatedAt
+			if e.InstallationID != 0 {
+				d.InstallationID = e.InstallationID
+			}
+		}
+	}
+	return d
+}
+
+// fetchLabels reads a repository's label set for the first time, once for all
+// batches under way. A repository that the App may not see has none: nothing
+// can be written there anyway.
+func (w *Worker) fetchLabels(ctx context.Context, r described) ([]triage.RepositoryLabel, error) {
+	found, err, _ := w.fetches.Do(strconv.FormatInt(r.ID, 10), func() (any, error) {
+		return w.readLabels(ctx, r)
+	})
+	labels, _ := found.([]triage.RepositoryLabel)
+	return labels, err
+}
+
+func (w *Worker) readLabels(ctx context.Context, r described) ([]triage.RepositoryLabel, error) {
+	states, err := w.Store.LoadRepositories(ctx, []int64{r.ID})
+	if err != nil {
+		return nil, storeDown(err)
+	}
+	if state := states[r.ID]; !state.LabelsAt.IsZero() {
+		return state.Labels, nil // another batch was faster
+	}
 	at := w.Now()
-	labels, err := w.GitHub.RepositoryLabels(ctx, e.InstallationID, e.Repository)
+	labels, err := w.GitHub.RepositoryLabels(ctx, r.InstallationID, r.Repository)
 	switch {
-	case errors.Is(err, github.ErrNotFound), errors.Is(err, github.ErrGone), errors.Is(err, github.ErrForbidden), errors.Is(err, github.ErrSuspended):
+	case errors.Is(err, github.ErrNotFound), errors.Is(err, github.ErrGone), errors.Is(err, github.ErrForbidden),
+		errors.Is(err, github.ErrSuspended), errors.Is(err, github.ErrInvalid):
+		w.Logger.WarnContext(ctx, "the repository's labels cannot be read; its issues are classified without", "repository", r.FullName, "error", err)
 		return nil, nil
 	case err != nil:
-		return nil, retryGitHub(fmt.Errorf("read the labels of %s: %w", e.Repository.FullName, err))
+		return nil, retryGitHub(fmt.Errorf("read the labels of %s: %w", r.FullName, err))
 	}
-	if err := w.Store.SaveRepositoryLabels(ctx, e.Repository.ID, labels, at); err != nil && !errors.Is(err, store.ErrNotFound) {
+	err = w.Store.SaveRepositoryLabels(ctx, r.ID, labels, at)
+	if errors.Is(err, store.ErrNotFound) {
+		// Heard of through an issue before its installation was announced.
+		err = w.Store.ApplyInstallation(ctx, store.InstallationChange{
+			EventID: fmt.Sprintf("repository/%d/%d", r.ID, at.UnixNano()), At: r.at, Upserted: []triage.Repository{r.Repository},
+		})
+		if err == nil {
+			err = w.Store.SaveRepositoryLabels(ctx, r.ID, labels, at)
+		}
+	}
+	if err != nil {
 		return nil, storeDown(err)
 	}
 	return labels, nil
@@ -276,11 +342,14 @@ func forPlugins(id int64, fullName string, t triage.Taxonomy) *sdk.Repository {
 func (w *Worker) learn(ctx context.Context, works []*work) {
 	var examples []plugin.Example
 	for _, k := range works {
-		if k.err != nil || len(k.change.Corrections) == 0 {
+		// Stored is enough: what was not published is published again, but is
+		// then no news any more.
+		corrections := k.corrections()
+		if !k.stored || len(corrections) == 0 {
 			continue
 		}
-		fields := make(map[triage.Field][]string, len(k.change.Corrections))
-		for _, c := range k.change.Corrections {
+		fields := make(map[triage.Field][]string, len(corrections))
+		for _, c := range corrections {
 			fields[c.Field] = c.New
 		}
 		examples = append(examples, plugin.Example{

@@ -27,7 +27,7 @@ func (w *Worker) HandleInstallations(ctx context.Context, batch []*eventlog.Reco
 		}
 		failpoint.Hit("classify/before-directory")
 		if err := w.Store.ApplyInstallation(ctx, change); err != nil {
-			outcomes[i] = storeDown(err)
+			outcomes[i], _ = w.storeFault(ctx, err)
 			w.metrics.events.WithLabelValues(string(event.Kind), "retried").Inc()
 			continue
 		}

@@ -1,6 +1,7 @@
 package classify
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -24,11 +25,12 @@ type work struct {
 	key       triage.IssueKey
 	state     store.IssueState
 	known     bool
-	applied   bool
+	applied   bool // by an earlier run
 	catalogue *catalogue
 
 	change   store.IssueChange
 	classify bool
+	stored   bool // by this run
 	emit     triage.EventType
 	err      error
 }
@@ -102,6 +104,8 @@ func (w *Worker) prepare(ctx context.Context, works []*work) {
 		k.state, k.known = states[k.key]
 		if was, ok := applied[k.event.ID]; ok {
 			k.applied, k.emit = true, was.EventType
+		} else if k.event.Issue == nil && !k.known {
+			k.err = eventlog.Permanent(fmt.Errorf("a %s event for issue %s, which is not known", k.event.Kind, k.key))
 		}
 	}
 	w.loadTaxonomies(ctx, works)
@@ -123,15 +127,16 @@ func (w *Worker) decide(ctx context.Context, k *work) error {
 	if e.Issue != nil {
 		k.change.Issue = *e.Issue
 	} else {
-		if !k.known {
-			return eventlog.Permanent(fmt.Errorf("a %s event for issue %s, which is not known", e.Kind, k.key))
-		}
 		k.change.Issue, k.change.Partial = k.state.Issue, true
+	}
+	if e.Kind == triage.KindCorrection {
+		return w.decideCorrection(k)
+	}
+	if k.state.Deleted {
+		return nil // late news of an issue that nobody sees any more
 	}
 
 	switch e.Kind {
-	case triage.KindCorrection:
-		return w.decideCorrection(k)
 	case triage.KindReclassify:
 		k.classify = true
 	case triage.KindLabelChange:
@@ -139,31 +144,43 @@ func (w *Worker) decide(ctx context.Context, k *work) error {
 			return err
 		}
 	case triage.KindIssue:
-		switch e.Action {
-		case "deleted", "transferred":
+		k.change.EventType = triage.Updated
+		if e.Action == "deleted" || e.Action == "transferred" {
 			k.change.Deleted = true
-			k.change.EventType = triage.Updated
 			return nil
 		}
-		k.change.EventType = triage.Updated
 	}
 
-	// An issue whose opening was missed is classified when it is next heard of.
-	current := w.current(k)
-	unseen := k.state.Classification == nil && current.State != "closed"
-	edited := e.Kind == triage.KindIssue && k.state.Classification != nil && textHash(current) != k.state.TextHash
+	// An issue whose opening was missed is classified when it is next heard of;
+	// one that was opened is, even when it was closed before we heard.
+	current := k.current()
+	opened := e.Kind == triage.KindIssue && (e.Action == "opened" || e.Action == "reopened")
+	unseen := k.state.Classification == nil && (current.State != "closed" || opened)
+	edited := !k.change.Partial && k.state.Classification != nil && textHash(current) != k.state.TextHash
 	if unseen || edited {
 		k.classify = true
 	}
 	return nil
 }
 
-// current is the newer of the stored issue and the event's.
-func (w *Worker) current(k *work) triage.Issue {
-	if k.change.Partial || (k.known && k.change.Issue.UpdatedAt.Before(k.state.Issue.UpdatedAt)) {
-		return k.state.Issue
+// current is the issue as it will stand once the change is stored.
+func (k *work) current() triage.Issue {
+	issue := k.state.Apply(k.change).State.Issue
+	if !k.known {
+		issue.Repository = k.change.Issue.Repository
 	}
-	return k.change.Issue
+	return issue
+}
+
+// corrections are those that the event made, as they are stored.
+func (k *work) corrections() []triage.Correction {
+	var made []triage.Correction
+	for _, c := range k.state.Corrections {
+		if c.EventID == k.event.ID {
+			made = append(made, c)
+		}
+	}
+	return made
 }
 
 func (w *Worker) decideCorrection(k *work) error {
@@ -198,6 +215,9 @@ func (w *Worker) decideLabelChange(ctx context.Context, k *work) error {
 	e := k.event
 	if e.Label == nil {
 		return eventlog.Permanent(fmt.Errorf("a %s event without a label", e.Action))
+	}
+	if k.known && e.Superseded(k.state.Issue) {
+		return nil
 	}
 	added := e.Action == "labeled"
 	at := k.change.Issue.UpdatedAt
@@ -241,8 +261,8 @@ func textHash(i triage.Issue) string {
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
-// apply stores every change in one transaction; when that fails, one bad
-// change must not hold up the others, so each is tried alone.
+// apply stores every change in one transaction; when that fails though the
+// store is well, one bad change must not hold up the others, so each is tried alone.
 func (w *Worker) apply(ctx context.Context, works []*work) {
 	var ready []*work
 	for _, k := range works {
@@ -250,15 +270,27 @@ func (w *Worker) apply(ctx context.Context, works []*work) {
 			ready = append(ready, k)
 		}
 	}
-	if len(ready) == 0 || w.applyTogether(ctx, ready) == nil || ctx.Err() != nil {
+	if len(ready) == 0 {
 		return
 	}
-	if len(ready) == 1 {
+	err := w.applyTogether(ctx, ready)
+	if err == nil {
 		return
 	}
-	for _, k := range ready {
-		k.err = nil
-		_ = w.applyTogether(ctx, []*work{k})
+	fault, outage := w.storeFault(ctx, err)
+	if outage || len(ready) == 1 {
+		fail(ready, fault)
+		return
+	}
+	for i, k := range ready {
+		err := w.applyTogether(ctx, []*work{k})
+		if err == nil {
+			continue
+		}
+		if k.err, outage = w.storeFault(ctx, err); outage {
+			fail(ready[i:], k.err)
+			return
+		}
 	}
 }
 
@@ -268,14 +300,13 @@ func (w *Worker) applyTogether(ctx context.Context, ready []*work) error {
 		changes[i] = k.change
 	}
 	states, err := w.Store.ApplyIssues(ctx, changes)
-	for i, k := range ready {
-		if err != nil {
-			k.err = storeDown(err)
-			continue
-		}
-		k.state, k.emit = states[i], k.change.EventType
+	if err != nil {
+		return err
 	}
-	return err
+	for i, k := range ready {
+		k.state, k.emit, k.stored = states[i], k.change.EventType, true
+	}
+	return nil
 }
 
 // publish appends the present result of every event that has one.
@@ -286,16 +317,7 @@ func (w *Worker) publish(ctx context.Context, works []*work) {
 		if k.err != nil || k.emit == "" {
 			continue
 		}
-		value, err := json.Marshal(triage.Enriched{
-			EventType:      k.emit,
-			EventID:        k.event.ID,
-			Revision:       k.state.Revision,
-			ReceivedAt:     k.state.ReceivedAt,
-			Issue:          k.state.Issue,
-			Classification: k.state.Effective(),
-			SimilarIssues:  k.state.Similar,
-			Corrections:    k.change.Corrections,
-		})
+		value, err := encodeResult(k)
 		if err != nil {
 			k.err = eventlog.Permanent(fmt.Errorf("encode the result: %w", err))
 			continue
@@ -308,11 +330,63 @@ func (w *Worker) publish(ctx context.Context, works []*work) {
 	if len(records) == 0 {
 		return
 	}
-	if err := w.Publisher.Append(ctx, records...); err != nil {
-		for _, k := range emitting {
-			k.err = eventlog.RetryAfter(time.Second, fmt.Errorf("publish the result: %w", err))
-		}
+	err := w.Publisher.Append(ctx, records...)
+	if err == nil {
+		return
 	}
+	if len(records) > 1 && errors.Is(err, eventlog.ErrTooLarge) {
+		// Only the record that is too large has to go.
+		for i, k := range emitting {
+			k.err = publishFault(w.Publisher.Append(ctx, records[i]))
+		}
+		return
+	}
+	fail(emitting, publishFault(err))
+}
+
+func publishFault(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, eventlog.ErrTooLarge):
+		return eventlog.Permanent(fmt.Errorf("publish the result: %w", err))
+	}
+	return eventlog.RetryAfter(time.Second, fmt.Errorf("publish the result: %w", err))
+}
+
+// maxPublishedBody bounds the body in a result. GitHub's own bound is 65,536
+// characters, so only a payload that is not GitHub's is ever cut.
+const maxPublishedBody = 1 << 20
+
+func encodeResult(k *work) ([]byte, error) {
+	issue := k.state.Issue
+	if len(issue.Body) > maxPublishedBody {
+		issue.Body = strings.ToValidUTF8(issue.Body[:maxPublishedBody], "") + "\n\n[cut by DispatchAI]"
+	}
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false) // people read this, and browsers do not
+	err := encoder.Encode(triage.Enriched{
+		EventType:      k.emit,
+		EventID:        k.event.ID,
+		Revision:       k.state.Revision,
+		ReceivedAt:     k.state.ReceivedAt,
+		Issue:          issue,
+		Classification: k.state.Effective(),
+		SimilarIssues:  k.state.Similar,
+		Corrections:    k.corrections(),
+	})
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
+}
+
+// storeFault tells an outage of the store, which is waited for because no event
+// is to blame, from a change that the store does not take, which counts as an
+// attempt and ends among the dead letters.
+func (w *Worker) storeFault(ctx context.Context, err error) (fault error, outage bool) {
+	if ctx.Err() != nil || errors.Is(err, store.ErrClosed) || w.Store.Ping(ctx) != nil {
+		return storeDown(err), true
+	}
+	return fmt.Errorf("store: %w", err), false
 }
 
 // storeDown is waited for, not counted: the event is not to blame.

@@ -16,6 +16,7 @@ import (
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/dispatchai/dispatchai/core/eventlog"
 	"github.com/dispatchai/dispatchai/core/github"
@@ -37,6 +38,7 @@ type Classifier interface {
 type storage interface {
 	store.Issues
 	store.Directory
+	Ping(ctx context.Context) error
 }
 
 // publisher appends to the log and returns when the records are durable.
@@ -70,6 +72,7 @@ type Config struct {
 type Worker struct {
 	Config
 	taxonomies *lru.Cache[int64, *catalogue]
+	fetches    singleflight.Group // of label sets, by repository
 	metrics    metrics
 }
 

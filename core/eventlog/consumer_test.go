@@ -12,8 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dispatchai/dispatchai/core/eventlog"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/dispatchai/dispatchai/core/eventlog"
 )
 
 // TestOrderPerKey sends interleaved keys through a handler that fails, defers,

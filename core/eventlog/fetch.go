@@ -27,7 +27,7 @@ const pollRecords = 1000
 // poll fetches records into the lanes until ctx ends or the log refuses.
 func (c *Consumer) poll(ctx context.Context) error {
 	for {
-		if err := c.waitForRoom(ctx); err != nil {
+		if !c.waitForRoom(ctx) {
 			return nil
 		}
 		fetches := c.client.PollRecords(ctx, pollRecords)
@@ -40,20 +40,21 @@ func (c *Consumer) poll(ctx context.Context) error {
 	}
 }
 
-// waitForRoom waits while the buffer is full.
-func (c *Consumer) waitForRoom(ctx context.Context) error {
+// waitForRoom waits while the buffer is full, and tells whether there is room
+// before ctx ends.
+func (c *Consumer) waitForRoom(ctx context.Context) bool {
 	for {
 		c.mu.Lock()
 		room := c.room
 		full := c.full()
 		c.mu.Unlock()
 		if !full {
-			return ctx.Err()
+			return ctx.Err() == nil
 		}
 		select {
 		case <-room:
 		case <-ctx.Done():
-			return ctx.Err()
+			return false
 		}
 	}
 }

@@ -9,10 +9,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dispatchai/dispatchai/core/eventlog"
-	"github.com/dispatchai/dispatchai/core/eventlog/embedded"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kfake"
+
+	"github.com/dispatchai/dispatchai/core/eventlog"
+	"github.com/dispatchai/dispatchai/core/eventlog/embedded"
 )
 
 // patience is how long a test waits for what must happen.

@@ -263,11 +263,12 @@ func (l *lanes) settle(e *entry) {
 func (l *lanes) halt(id partitionID) <-chan struct{} {
 	idle := make(chan struct{})
 	p, ok := l.parts[id]
-	if !ok || p.inFlight == 0 {
+	switch {
+	case !ok || p.inFlight == 0:
 		close(idle)
-	} else if p.idle == nil {
+	case p.idle == nil:
 		p.idle = idle
-	} else {
+	default:
 		idle = p.idle
 	}
 	if ok {

@@ -15,12 +15,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dispatchai/dispatchai/core/eventlog"
-	"github.com/dispatchai/dispatchai/core/eventlog/embedded"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/dispatchai/dispatchai/core/eventlog"
+	"github.com/dispatchai/dispatchai/core/eventlog/embedded"
 )
 
 // consumeAll returns the first n records of issues.raw as a consumer sees them.

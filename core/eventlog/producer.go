@@ -110,8 +110,9 @@ func NewProducer(cfg Config, pc ProducerConfig) (*Producer, error) {
 	return p, nil
 }
 
-// Append returns nil once every record is durable. The values must not be
-// changed afterwards, whatever it returns.
+// Append returns nil once every record is durable. Its values, those of headers
+// too, must not be changed while it runs, nor ever after an error, because they
+// may still be on their way then; after nil they are the caller's again.
 //
 // Records are not appended atomically: after an error some of them may be
 // durable, and with ErrUnavailable or a cancelled context any of them may still

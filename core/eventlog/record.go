@@ -114,7 +114,8 @@ func (r *Record) SetHeader(key, value string) {
 			headers = append(headers, h)
 		}
 	}
-	r.Headers = append(headers, Header{Key: key, Value: []byte(value)})
+	headers = append(headers, Header{Key: key, Value: []byte(value)})
+	r.Headers = headers
 }
 
 // ReceivedAt returns when the event was accepted: the header if it is there

@@ -2,6 +2,7 @@ package github
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -128,8 +129,8 @@ const tolerableSkew = 25 * time.Second
 
 // diagnose turns a failed look at the App into what its operator can do about it.
 func (c *Client) diagnose(err error) error {
-	e, ok := err.(*Error)
-	if !ok {
+	var e *Error
+	if !errors.As(err, &e) {
 		return err
 	}
 	skew := time.Duration(0)
@@ -139,15 +140,15 @@ func (c *Client) diagnose(err error) error {
 	message := strings.ToLower(e.Message)
 	aboutTime := strings.Contains(message, "'exp'") || strings.Contains(message, "'iat'") || strings.Contains(message, "expir")
 	switch {
-	case e.Kind == ErrUnauthorized && (skew.Abs() > tolerableSkew || aboutTime):
+	case errors.Is(e.Kind, ErrUnauthorized) && (skew.Abs() > tolerableSkew || aboutTime):
 		return fmt.Errorf("this machine's clock is %s GitHub's, so GitHub refuses the App's tokens; set the clock (for example with NTP): %w", describeSkew(skew), err)
-	case e.Kind == ErrUnauthorized:
+	case errors.Is(e.Kind, ErrUnauthorized):
 		return fmt.Errorf("GitHub does not accept the private key for App %d: it belongs to another App or was deleted; "+
 			"check GITHUB_APP_ID, or generate a new key in the App's settings: %w", c.appID, err)
-	case e.Kind == ErrNotFound:
+	case errors.Is(e.Kind, ErrNotFound):
 		return fmt.Errorf("there is no App %d at %s; check GITHUB_APP_ID (the number under \"About\" in the App's settings, not the client ID) and GITHUB_API_URL: %w",
 			c.appID, c.apiURL, err)
-	case e.Kind == ErrUnavailable && e.Status == 0:
+	case errors.Is(e.Kind, ErrUnavailable) && e.Status == 0:
 		return fmt.Errorf("no GitHub API answers at %s; check GITHUB_API_URL, the network and HTTPS_PROXY: %w", c.apiURL, err)
 	}
 	return err

@@ -209,7 +209,7 @@ func (c *Client) call(ctx context.Context, operation string, installationID int6
 		}
 		e := explain(ctx, operation, installationID, err)
 		var direct *gh.ErrorResponse
-		if installationID == 0 || attempt > 1 || !errors.As(err, &direct) || e.Kind != ErrUnauthorized {
+		if installationID == 0 || attempt > 1 || !errors.As(err, &direct) || !errors.Is(e.Kind, ErrUnauthorized) {
 			return answer, e
 		}
 		c.cache.drop(as)

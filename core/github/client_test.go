@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -655,7 +656,7 @@ func TestClientNeverShowsCredentials(t *testing.T) {
 		t.Fatal(err)
 	}
 	fmt.Fprint(&out, families)
-	secrets := append(s.secrets, strings.Split(string(s.pem), "\n")[1:5]...)
+	secrets := slices.Concat(s.secrets, strings.Split(string(s.pem), "\n")[1:5])
 	if len(secrets) < 6 {
 		t.Fatalf("only %d secrets were in play", len(secrets))
 	}

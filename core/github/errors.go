@@ -86,14 +86,14 @@ func (e *Error) Error() string {
 }
 
 func (e *Error) advice() string {
-	switch e.Kind {
-	case ErrForbidden:
+	switch {
+	case errors.Is(e.Kind, ErrForbidden):
 		return "check that the App has the permission Issues: read and write, and that the installation's owner accepted it"
-	case ErrSuspended:
+	case errors.Is(e.Kind, ErrSuspended):
 		return "its owner can lift the suspension in GitHub's settings under Applications"
-	case ErrUnauthorized:
+	case errors.Is(e.Kind, ErrUnauthorized):
 		return "check GITHUB_APP_ID and the private key; `dispatchai doctor` tells which is wrong"
-	case ErrRateLimited:
+	case errors.Is(e.Kind, ErrRateLimited):
 		return fmt.Sprintf("next call in %s", e.RetryAfter.Round(time.Second))
 	}
 	return ""
@@ -111,7 +111,9 @@ func (e *Error) Unwrap() []error {
 }
 
 // Temporary tells whether the same call may succeed later.
-func (e *Error) Temporary() bool { return e.Kind == ErrRateLimited || e.Kind == ErrUnavailable }
+func (e *Error) Temporary() bool {
+	return errors.Is(e.Kind, ErrRateLimited) || errors.Is(e.Kind, ErrUnavailable)
+}
 
 // RetryAfter tells whether the call that failed with err may succeed later, and after how long.
 func RetryAfter(err error) (time.Duration, bool) {

@@ -2,6 +2,7 @@ package github
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -111,7 +112,8 @@ func (c *Client) RemoveLabel(ctx context.Context, installationID int64, reposito
 		return invalid(operation, installationID, fmt.Sprintf("the label %q cannot be named in a URL; remove it on GitHub", label))
 	}
 	_, err = c.call(ctx, operation, installationID, http.MethodDelete, path+"/labels/"+url.PathEscape(label), nil, nil)
-	if e, ok := err.(*Error); ok && (e.Kind == ErrNotFound || e.Kind == ErrGone) && e.Status != 0 {
+	var e *Error
+	if errors.As(err, &e) && (errors.Is(e.Kind, ErrNotFound) || errors.Is(e.Kind, ErrGone)) && e.Status != 0 {
 		return nil
 	}
 	return err

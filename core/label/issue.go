@@ -7,56 +7,70 @@ import (
 	"strings"
 
 	"github.com/dispatchai/dispatchai/core/failpoint"
-	"github.com/dispatchai/dispatchai/core/github"
 	"github.com/dispatchai/dispatchai/core/store"
 	"github.com/dispatchai/dispatchai/core/triage"
 )
 
-// settle brings one issue's labels to the desired state. The result is nil when
-// the row should simply stay due; the error tells what went wrong with GitHub.
-func (w *Worker) settle(ctx context.Context, inst store.ClaimedInstallation, row store.Desired, s scene) (*store.DesiredResult, error) {
-	done := &store.DesiredResult{Issue: row.Issue, Revision: row.Revision, Done: true}
-	repository, known := s.repositories[row.Issue.RepositoryID]
-	ledger := s.ledger[row.Issue]
-	if !known || repository.Repository.Removed {
-		w.metrics.settled.WithLabelValues("gone").Inc()
-		return done, nil
-	}
-	if len(row.Labels) == 0 && len(ledger) == 0 {
-		w.metrics.settled.WithLabelValues("unlabelled").Inc()
-		return done, nil
-	}
-	log := w.Logger.With("repository", repository.Repository.FullName, "issue", row.Issue.Number, "delivery", row.EventID, "traceparent", row.Traceparent)
+const (
+	// planAttempts is how often an issue is looked at anew when the ledger
+	// changed between the plan and its execution.
+	planAttempts = 3
+	// unclearAttempts is how often an issue that contradicts its own history is
+	// looked at again before it is left as it is: a minute altogether.
+	unclearAttempts = 6
+)
 
-	err := w.bring(ctx, inst, row, repository.Repository, s.taxonomies[row.Issue.RepositoryID], ledger)
-	switch {
-	case err == nil:
-		w.metrics.settled.WithLabelValues("labelled").Inc()
-		w.metrics.latencySeconds.Observe(w.Now().Sub(row.ReceivedAt).Seconds())
-		return done, nil
-	case errors.Is(err, github.ErrNotFound), errors.Is(err, github.ErrGone):
-		log.InfoContext(ctx, "the issue is gone from GitHub; nothing to label")
-		w.metrics.settled.WithLabelValues("gone").Inc()
-		return done, nil
-	case ctx.Err() != nil:
-		return nil, nil
+var errUnclear = errors.New("the issue and its label history contradict each other; looking again later")
+
+// settle brings one issue's labels to the desired state, or finds out why it
+// has to wait. A row that it leaves without a result stays due.
+func (d *drain) settle(ctx context.Context, row store.Desired) {
+	at, w := d.sites[row.Issue.RepositoryID], d.worker
+	if ctx.Err() != nil || d.blocked() {
+		return
 	}
-	w.metrics.settled.WithLabelValues("postponed").Inc()
-	log.WarnContext(ctx, "labels have to wait", "attempts", row.Attempts+1, "error", err)
-	result := w.postponed(row, err)
-	return &result, err
+	if err := at.failed(); err != nil {
+		d.failed(ctx, row, at, err)
+		return
+	}
+	ledger := d.scene.ledger[row.Issue]
+	var unclear bool
+	var err error
+	for attempt := 1; ; attempt++ {
+		unclear, err = w.bring(ctx, row, at, ledger)
+		if !errors.Is(err, store.ErrConflict) || attempt == planAttempts {
+			break
+		}
+		fresh, readErr := w.Store.Ledger(ctx, []triage.IssueKey{row.Issue})
+		if readErr != nil {
+			err = fmt.Errorf("store: %w", readErr)
+			break
+		}
+		ledger = fresh[row.Issue]
+	}
+	switch {
+	case err != nil:
+		d.failed(ctx, row, at, err)
+	case unclear && row.Attempts < unclearAttempts:
+		d.postpone(row, 0, errUnclear)
+	default:
+		d.done(row, "labelled")
+		w.metrics.latencySeconds.Observe(w.Now().Sub(row.ReceivedAt).Seconds())
+	}
 }
 
-func (w *Worker) bring(ctx context.Context, inst store.ClaimedInstallation, row store.Desired, repository triage.Repository, taxonomy triage.Taxonomy, ledger []triage.LedgerEntry) error {
-	onIssue, err := w.GitHub.IssueLabels(ctx, inst.InstallationID, repository, row.Issue.Number)
+// bring looks at the issue and does what is to be done; unclear tells that a
+// part of it was left undone because nobody can tell yet what is right.
+func (w *Worker) bring(ctx context.Context, row store.Desired, at *site, ledger []triage.LedgerEntry) (unclear bool, _ error) {
+	onIssue, err := w.GitHub.IssueLabels(ctx, at.repository.InstallationID, at.repository, row.Issue.Number)
 	if err != nil {
-		return fmt.Errorf("read the issue's labels: %w", err)
+		return false, fmt.Errorf("read the issue's labels: %w", err)
 	}
-	view := triage.LabelView{Desired: row.Labels, OnIssue: onIssue, Ledger: ledger, Taxonomy: taxonomy}
+	view := triage.LabelView{Desired: row.Labels, OnIssue: onIssue, Ledger: ledger, Taxonomy: at.taxonomy}
 	plan := triage.PlanLabels(view)
 	if plan.NeedHistory {
-		if view.History, err = w.history(ctx, inst, row, repository); err != nil {
-			return fmt.Errorf("read the issue's label history: %w", err)
+		if view.History, err = w.history(ctx, row, at.repository); err != nil {
+			return false, fmt.Errorf("read the issue's label history: %w", err)
 		}
 		view.HistoryKnown = true
 		plan = triage.PlanLabels(view)
@@ -65,26 +79,26 @@ func (w *Worker) bring(ctx context.Context, inst store.ClaimedInstallation, row 
 		w.metrics.skipped.WithLabelValues(string(skipped.Reason)).Inc()
 	}
 	if err := w.record(ctx, row, plan.Settle); err != nil {
-		return err
+		return false, err
 	}
-	if err := w.add(ctx, inst, row, repository, plan.Add); err != nil {
-		return err
+	if err := w.add(ctx, row, at.repository, plan.Add); err != nil {
+		return false, err
 	}
 	for _, e := range plan.Remove {
-		if err := w.remove(ctx, inst, row, repository, e); err != nil {
-			return err
+		if err := w.remove(ctx, row, at.repository, e); err != nil {
+			return false, err
 		}
 	}
-	return nil
+	return plan.Unclear, nil
 }
 
 // history is the issue's label history with our own hand marked in it.
-func (w *Worker) history(ctx context.Context, inst store.ClaimedInstallation, row store.Desired, repository triage.Repository) ([]triage.LabelEvent, error) {
+func (w *Worker) history(ctx context.Context, row store.Desired, repository triage.Repository) ([]triage.LabelEvent, error) {
 	slug, err := w.GitHub.AppSlug(ctx)
 	if err != nil {
 		return nil, err
 	}
-	events, err := w.GitHub.LabelHistory(ctx, inst.InstallationID, repository, row.Issue.Number)
+	events, err := w.GitHub.LabelHistory(ctx, repository.InstallationID, repository, row.Issue.Number)
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +112,7 @@ func (w *Worker) history(ctx context.Context, inst store.ClaimedInstallation, ro
 	return history, nil
 }
 
-func (w *Worker) add(ctx context.Context, inst store.ClaimedInstallation, row store.Desired, repository triage.Repository, labels []triage.DesiredLabel) error {
+func (w *Worker) add(ctx context.Context, row store.Desired, repository triage.Repository, labels []triage.DesiredLabel) error {
 	if len(labels) == 0 {
 		return nil
 	}
@@ -113,7 +127,7 @@ func (w *Worker) add(ctx context.Context, inst store.ClaimedInstallation, row st
 		return err
 	}
 	failpoint.Hit("label/after-intent")
-	if _, err := w.GitHub.AddLabels(ctx, inst.InstallationID, repository, row.Issue.Number, names); err != nil {
+	if _, err := w.GitHub.AddLabels(ctx, repository.InstallationID, repository, row.Issue.Number, names); err != nil {
 		return fmt.Errorf("add labels: %w", err)
 	}
 	failpoint.Hit("label/after-add")
@@ -128,13 +142,13 @@ func (w *Worker) add(ctx context.Context, inst store.ClaimedInstallation, row st
 	return nil
 }
 
-func (w *Worker) remove(ctx context.Context, inst store.ClaimedInstallation, row store.Desired, repository triage.Repository, e triage.LedgerEntry) error {
+func (w *Worker) remove(ctx context.Context, row store.Desired, repository triage.Repository, e triage.LedgerEntry) error {
 	e.State = triage.LedgerRemoving
 	failpoint.Hit("label/before-removal")
 	if err := w.record(ctx, row, []triage.LedgerEntry{e}); err != nil {
 		return err
 	}
-	if err := w.GitHub.RemoveLabel(ctx, inst.InstallationID, repository, row.Issue.Number, e.Name); err != nil {
+	if err := w.GitHub.RemoveLabel(ctx, repository.InstallationID, repository, row.Issue.Number, e.Name); err != nil {
 		return fmt.Errorf("take off label %q: %w", e.Name, err)
 	}
 	failpoint.Hit("label/after-removal")
@@ -157,7 +171,7 @@ func (w *Worker) record(ctx context.Context, row store.Desired, entries []triage
 			entries[i].CreatedAt = now
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseFor)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseMargin)
 	defer cancel()
 	if err := w.Store.RecordLedger(ctx, entries); err != nil {
 		return fmt.Errorf("store: %w", err)

@@ -15,128 +15,224 @@ import (
 )
 
 const (
-	// leaseFor is how long an installation stays this process's own without
-	// news; a crashed owner's work is taken over after it.
-	leaseFor = time.Minute
+	// leaseFor is how long an installation stays this process's own; a crashed
+	// owner's work is taken over after it. What is not finished leaseMargin
+	// before its end is given back, so that no two processes work on one issue.
+	leaseFor    = time.Minute
+	leaseMargin = 10 * time.Second
 	// idlePoll is how often rows that became due by time alone are looked for.
 	idlePoll = time.Second
+	// claimPace is the least time between two looks for work. While most places
+	// are taken a look waits that long patience times more, so that it fills
+	// many places at once: each look goes through all installations that wait.
+	claimPace = 5 * time.Millisecond
+	patience  = 4
 	// maxIssues is how many rows of one installation are claimed at once.
 	maxIssues = 32
-	// firstDelay and longestDelay bound the back-off of a row that fails.
-	firstDelay   = time.Second
-	longestDelay = time.Hour
+	// stopGrace is how long calls under way may go on when the process stops.
+	stopGrace = 5 * time.Second
+	// settleFor bounds the store's part in settling, which a stop does not cut off.
+	settleFor = 30 * time.Second
 )
 
 // Run drains the desired-state rows until ctx ends, then waits for the calls
-// under way. It returns nil after an orderly stop.
+// under way, which are cut off after five seconds: what they did is found out
+// from the issue's history at the next start. It returns nil after an orderly
+// stop.
 func (w *Worker) Run(ctx context.Context) error {
-	slots := make(chan struct{}, w.Concurrency)
-	finished := make(chan struct{}, 1)
-	var claimed sync.WaitGroup
-	defer claimed.Wait()
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for sequence := 0; ; sequence++ {
-		if free := cap(slots) - len(slots); free > 0 {
-			// Each claim leases under a name of its own, so that this process does
-			// not take an installation twice at the same time.
-			owner := fmt.Sprintf("%s/%d", w.Owner, sequence)
-			if err := w.claim(ctx, owner, free, slots, &claimed, finished); err != nil && ctx.Err() == nil {
-				w.Logger.ErrorContext(ctx, "cannot claim issues to label; trying again", "error", err)
-			}
-		}
-		timer.Reset(idlePoll)
+	calls, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(stopGrace, cut) })()
+	var drains sync.WaitGroup
+	defer drains.Wait()
+
+	finished := make(chan bool, w.Concurrency)
+	idle := time.NewTicker(idlePoll)
+	defer idle.Stop()
+	pace := time.NewTimer(0)
+	defer pace.Stop()
+	due, paced, busy, waited := true, false, 0, 0
+	for sequence := 0; ; {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-w.wake:
-		case <-finished:
-		case <-timer.C:
+			due = true
+		case more := <-finished:
+			busy--
+			due = due || more
+		case <-idle.C:
+			due = true
+		case <-pace.C:
+			paced = true
 		}
-	}
-}
-
-// claim takes up to free installations and works on each in a goroutine of its own.
-func (w *Worker) claim(ctx context.Context, owner string, free int, slots chan struct{}, claimed *sync.WaitGroup, finished chan<- struct{}) error {
-	installations, err := w.Store.ClaimDesired(ctx, store.Claim{
-		Owner: owner, Now: w.Now(), LeaseFor: leaseFor, MaxInstallations: free, MaxIssues: maxIssues,
-	})
-	if err != nil {
-		return err
-	}
-	for _, inst := range installations {
-		slots <- struct{}{}
-		claimed.Go(func() {
-			defer func() {
-				<-slots
-				select {
-				case finished <- struct{}{}:
-				default:
-				}
-			}()
-			w.drain(ctx, owner, inst)
-		})
-	}
-	return nil
-}
-
-// drain works through the claimed rows of one installation and gives the lease back.
-func (w *Worker) drain(ctx context.Context, owner string, inst store.ClaimedInstallation) {
-	var (
-		mu           sync.Mutex
-		results      []store.DesiredResult
-		blockedUntil time.Time
-	)
-	// Whatever happens, what was done is settled, even while stopping.
-	settleCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseFor)
-	defer cancel()
-
-	scene, err := w.scene(ctx, inst)
-	if err != nil {
-		for _, row := range inst.Rows {
-			results = append(results, w.postponed(row, err))
+		if !due || !paced || busy == w.Concurrency || ctx.Err() != nil {
+			continue
 		}
-		blockedUntil = w.blockedUntil(err)
-	} else {
-		var group errgroup.Group
-		group.SetLimit(w.PerInstallation)
-		for _, row := range inst.Rows {
-			group.Go(func() error {
-				mu.Lock()
-				blocked := !blockedUntil.IsZero()
-				mu.Unlock()
-				if blocked || ctx.Err() != nil {
-					return nil // still due; the lease's end or the block brings it back
-				}
-				result, err := w.settle(ctx, inst, row, scene)
-				mu.Lock()
-				defer mu.Unlock()
-				if result != nil {
-					results = append(results, *result)
-				}
-				if until := w.blockedUntil(err); until.After(blockedUntil) {
-					blockedUntil = until
-				}
-				return nil
+		free := w.Concurrency - busy
+		if paced = false; free < w.Concurrency/4 && waited < patience {
+			waited++
+			pace.Reset(claimPace)
+			continue
+		}
+		waited = 0
+		// Each claim leases under a name of its own, so that this process does
+		// not take an installation twice at the same time.
+		sequence++
+		owner := fmt.Sprintf("%s/%d", w.Owner, sequence)
+		news := w.news.Load()
+		claimed, s, err := w.claim(ctx, owner, free)
+		if err != nil && ctx.Err() == nil {
+			w.Logger.ErrorContext(ctx, "cannot claim issues to label; trying again", "error", err)
+		}
+		for _, inst := range claimed {
+			drains.Go(func() {
+				left := w.drain(calls, ctx.Done(), owner, inst, s)
+				finished <- left || news != w.news.Load()
 			})
 		}
-		_ = group.Wait()
+		busy += len(claimed)
+		due = len(claimed) == free
+		pace.Reset(claimPace)
 	}
-	if len(results) > 0 {
-		if err := w.Store.FinishDesired(settleCtx, results); err != nil {
+}
+
+// scene is what the claimed rows are judged by.
+type scene struct {
+	repositories map[int64]store.RepositoryState
+	ledger       map[triage.IssueKey][]triage.LedgerEntry
+}
+
+// claim leases up to free installations and reads what their rows are judged by.
+func (w *Worker) claim(ctx context.Context, owner string, free int) (claimed []store.ClaimedInstallation, s scene, err error) {
+	claimed, err = w.Store.ClaimDesired(ctx, store.Claim{
+		Owner: owner, Now: w.Now(), LeaseFor: leaseFor, MaxInstallations: free, MaxIssues: maxIssues,
+	})
+	if err != nil || len(claimed) == 0 {
+		return nil, s, err
+	}
+	var keys []triage.IssueKey
+	var ids []int64
+	seen := make(map[int64]bool)
+	for _, inst := range claimed {
+		for _, row := range inst.Rows {
+			keys = append(keys, row.Issue)
+			if id := row.Issue.RepositoryID; !seen[id] {
+				seen[id] = true
+				ids = append(ids, id)
+			}
+		}
+	}
+	// The ledger comes before anything that is read of the issues; see triage.LabelView.
+	if s.ledger, err = w.Store.Ledger(ctx, keys); err == nil {
+		s.repositories, err = w.Store.LoadRepositories(ctx, ids)
+	}
+	if err != nil {
+		settle, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleFor)
+		defer cancel()
+		for _, inst := range claimed {
+			w.release(settle, owner, inst.InstallationID, time.Time{})
+		}
+		return nil, s, err
+	}
+	return claimed, s, nil
+}
+
+// drain works through the claimed rows of one installation, gives the lease
+// back, and tells whether rows that are due may be left. When stopping is
+// closed no further row is begun.
+func (w *Worker) drain(ctx context.Context, stopping <-chan struct{}, owner string, inst store.ClaimedInstallation, s scene) (left bool) {
+	settle, cancelSettle := context.WithTimeout(context.WithoutCancel(ctx), leaseFor+settleFor)
+	defer cancelSettle()
+	ctx, cancel := context.WithTimeout(ctx, leaseFor-leaseMargin)
+	defer cancel()
+
+	d := &drain{worker: w, installation: inst.InstallationID, scene: s, sites: make(map[int64]*site)}
+	rows := d.simple(inst.Rows)
+	d.visit(ctx, rows)
+	var group errgroup.Group
+	group.SetLimit(w.PerInstallation)
+	for _, row := range rows {
+		group.Go(func() error {
+			select {
+			case w.issues <- struct{}{}:
+				defer func() { <-w.issues }()
+			case <-stopping:
+				return nil
+			}
+			select {
+			case <-stopping:
+			default:
+				d.settle(ctx, row)
+			}
+			return nil // a row without a result stays due
+		})
+	}
+	_ = group.Wait()
+
+	if len(d.results) > 0 {
+		if err := w.Store.FinishDesired(settle, d.results); err != nil {
 			w.Logger.ErrorContext(ctx, "cannot settle labelled issues; they will be looked at again", "installation", inst.InstallationID, "error", err)
 		}
 	}
-	if err := w.Store.ReleaseInstallation(settleCtx, inst.InstallationID, owner, blockedUntil); err != nil {
-		w.Logger.WarnContext(ctx, "cannot release an installation; its lease will run out", "installation", inst.InstallationID, "error", err)
+	w.release(settle, owner, inst.InstallationID, d.blockedUntil)
+	return len(inst.Rows) == maxIssues || len(d.results) < len(inst.Rows)
+}
+
+func (w *Worker) release(ctx context.Context, owner string, installationID int64, blockedUntil time.Time) {
+	if err := w.Store.ReleaseInstallation(ctx, installationID, owner, blockedUntil); err != nil {
+		w.Logger.WarnContext(ctx, "cannot release an installation; its lease will run out", "installation", installationID, "error", err)
 	}
 }
 
-// scene is what the rows of one installation are judged by.
-type scene struct {
-	repositories map[int64]store.RepositoryState
-	taxonomies   map[int64]triage.Taxonomy
-	ledger       map[triage.IssueKey][]triage.LedgerEntry
+// drain is one installation's share of the work under way.
+type drain struct {
+	worker       *Worker
+	installation int64
+	scene        scene
+	sites        map[int64]*site // complete before the first row is settled
+
+	mu           sync.Mutex
+	results      []store.DesiredResult
+	blockedUntil time.Time
+}
+
+// site is a repository with what its rows need.
+type site struct {
+	repository triage.Repository
+	taxonomy   triage.Taxonomy
+	// fault keeps every row of the repository from being labelled.
+	mu    sync.Mutex
+	fault error
+}
+
+func (s *site) failed() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fault
+}
+
+func (s *site) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fault = err
+}
+
+// simple settles the rows that need nothing of GitHub and returns the others.
+func (d *drain) simple(rows []store.Desired) []store.Desired {
+	var others []store.Desired
+	for _, row := range rows {
+		state, known := d.scene.repositories[row.Issue.RepositoryID]
+		switch {
+		case !known || state.Repository.Removed:
+			d.done(row, "gone")
+		case len(row.Labels) == 0 && len(d.scene.ledger[row.Issue]) == 0:
+			d.done(row, "unlabelled")
+		default:
+			others = append(others, row)
+		}
+	}
+	return others
 }
 
 // labelSetMaxAge is how old a repository's stored label set may be before it is
@@ -144,63 +240,124 @@ type scene struct {
 // be right; label events keep it so between two readings.
 const labelSetMaxAge = 5 * time.Minute
 
-func (w *Worker) scene(ctx context.Context, inst store.ClaimedInstallation) (scene, error) {
-	s := scene{taxonomies: make(map[int64]triage.Taxonomy)}
-	keys := make([]triage.IssueKey, len(inst.Rows))
-	var ids []int64
-	seen := make(map[int64]bool)
-	for i, row := range inst.Rows {
-		keys[i] = row.Issue
-		if id := row.Issue.RepositoryID; !seen[id] {
-			seen[id] = true
-			ids = append(ids, id)
+// visit learns what the rows' repositories are like. A repository that cannot
+// be read keeps its own rows back and nobody else's.
+func (d *drain) visit(ctx context.Context, rows []store.Desired) {
+	var group errgroup.Group
+	group.SetLimit(d.worker.PerInstallation)
+	for _, row := range rows {
+		id := row.Issue.RepositoryID
+		if d.sites[id] != nil {
+			continue
 		}
-	}
-	var err error
-	if s.repositories, err = w.Store.LoadRepositories(ctx, ids); err != nil {
-		return s, fmt.Errorf("store: %w", err)
-	}
-	if s.ledger, err = w.Store.Ledger(ctx, keys); err != nil {
-		return s, fmt.Errorf("store: %w", err)
-	}
-	for id, r := range s.repositories {
-		if w.Now().Sub(r.LabelsAt) > labelSetMaxAge {
-			at := w.Now()
-			labels, err := w.GitHub.RepositoryLabels(ctx, inst.InstallationID, r.Repository)
+		state := d.scene.repositories[id]
+		at := &site{repository: state.Repository}
+		if at.repository.InstallationID == 0 {
+			at.repository.InstallationID = d.installation
+		}
+		d.sites[id] = at
+		group.Go(func() error {
+			labels, err := d.worker.labelSet(ctx, at.repository, state)
 			if err != nil {
-				return s, fmt.Errorf("read the labels of %s: %w", r.Repository.FullName, err)
+				at.fail(err)
+				return nil
 			}
-			if err := w.Store.SaveRepositoryLabels(ctx, id, labels, at); err != nil {
-				return s, fmt.Errorf("store: %w", err)
-			}
-			r.Labels = labels
-		}
-		s.taxonomies[id] = triage.NewTaxonomy(r.Labels)
+			at.taxonomy = d.worker.taxonomy(id, labels)
+			return nil
+		})
 	}
-	return s, nil
+	_ = group.Wait()
 }
 
-// blockedUntil is until when an error keeps a whole installation back; zero when it does not.
-func (w *Worker) blockedUntil(err error) time.Time {
-	if after, ok := github.RetryAfter(err); ok {
-		return w.Now().Add(after)
+// labelSet is the repository's label set, read from GitHub when the stored one is old.
+func (w *Worker) labelSet(ctx context.Context, r triage.Repository, state store.RepositoryState) ([]triage.RepositoryLabel, error) {
+	at := w.Now()
+	if at.Sub(state.LabelsAt) <= labelSetMaxAge {
+		return state.Labels, nil
 	}
-	for _, refusal := range []error{github.ErrForbidden, github.ErrSuspended, github.ErrUnauthorized} {
-		if errors.Is(err, refusal) {
-			return w.Now().Add(refusedFor)
-		}
+	labels, err := w.GitHub.RepositoryLabels(ctx, r.InstallationID, r)
+	if err != nil {
+		return nil, fmt.Errorf("read the labels of %s: %w", r.FullName, err)
 	}
-	return time.Time{}
+	if err := w.Store.SaveRepositoryLabels(ctx, r.ID, labels, at); err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	return labels, nil
 }
 
-// refusedFor is how long an installation that refuses the App is left alone.
-const refusedFor = 10 * time.Minute
+func (d *drain) done(row store.Desired, outcome string) {
+	d.worker.metrics.settled.WithLabelValues(outcome).Inc()
+	d.result(store.DesiredResult{Issue: row.Issue, Revision: row.Revision, Done: true})
+}
 
-// postponed is the result of a row that has to wait.
-func (w *Worker) postponed(row store.Desired, err error) store.DesiredResult {
-	delay := min(firstDelay<<min(row.Attempts, 12), longestDelay)
-	if errors.Is(err, context.Canceled) || errors.Is(err, github.ErrRateLimited) {
-		delay = 0
+func (d *drain) result(r store.DesiredResult) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.results = append(d.results, r)
+}
+
+func (d *drain) blocked() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return !d.blockedUntil.IsZero()
+}
+
+// block keeps the whole installation back for a while.
+func (d *drain) block(wait time.Duration) {
+	until := d.worker.Now().Add(wait)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if until.After(d.blockedUntil) {
+		d.blockedUntil = until
 	}
-	return store.DesiredResult{Issue: row.Issue, Revision: row.Revision, NotBefore: w.Now().Add(delay), Error: err.Error()}
+}
+
+const (
+	// firstDelay and longestDelay bound the back-off of a row that fails.
+	firstDelay   = time.Second
+	longestDelay = time.Hour
+	// refusedFor is how long an installation that does not let the App in is
+	// left alone, forbiddenFor an issue that it may not label. They end by
+	// themselves: no event tells when a person has mended the cause.
+	refusedFor   = time.Minute
+	forbiddenFor = 10 * time.Minute
+)
+
+// postpone keeps the row back, the longer the more often it failed.
+func (d *drain) postpone(row store.Desired, least time.Duration, err error) {
+	delay := max(least, min(firstDelay<<min(row.Attempts, 12), longestDelay))
+	d.worker.metrics.settled.WithLabelValues("postponed").Inc()
+	d.result(store.DesiredResult{Issue: row.Issue, Revision: row.Revision, NotBefore: d.worker.Now().Add(delay), Error: err.Error()})
+}
+
+// failed decides what an error means: for the row, its repository and the
+// whole installation.
+func (d *drain) failed(ctx context.Context, row store.Desired, at *site, err error) {
+	log := d.worker.Logger.With("repository", at.repository.FullName, "issue", row.Issue.Number, "delivery", row.EventID, "traceparent", row.Traceparent)
+	wait, temporary := github.RetryAfter(err)
+	switch {
+	case ctx.Err() != nil:
+		return // cut off; the row stays due
+	case errors.Is(err, github.ErrNotFound), errors.Is(err, github.ErrGone):
+		log.InfoContext(ctx, "the issue is gone from GitHub; nothing to label")
+		d.done(row, "gone")
+		return
+	case errors.Is(err, github.ErrInvalid):
+		log.WarnContext(ctx, "GitHub does not take the labels; giving up on this state of the issue", "error", err)
+		d.done(row, "refused")
+		return
+	case errors.Is(err, github.ErrRateLimited):
+		d.block(wait) // no failure of the row's, so it does not count
+	case errors.Is(err, github.ErrSuspended), errors.Is(err, github.ErrUnauthorized):
+		d.block(refusedFor)
+	case errors.Is(err, github.ErrForbidden):
+		at.fail(err)
+		d.postpone(row, forbiddenFor, err)
+	case temporary:
+		d.block(wait)
+		d.postpone(row, wait, err)
+	default:
+		d.postpone(row, 0, err)
+	}
+	log.WarnContext(ctx, "labels have to wait", "attempts", row.Attempts+1, "error", err)
 }

@@ -12,8 +12,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
+	"sync/atomic"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/dispatchai/dispatchai/core/eventlog"
@@ -37,6 +40,7 @@ type gitHub interface {
 type storage interface {
 	store.Labelling
 	store.Directory
+	Ping(ctx context.Context) error
 }
 
 // Config is what a Worker is made of. Everything is required but what has a
@@ -59,9 +63,21 @@ type Config struct {
 // Worker keeps the labels of issues as classified.
 type Worker struct {
 	Config
-	wake    chan struct{}
-	metrics metrics
+	wake       chan struct{}
+	news       atomic.Uint64 // grows with every nudge
+	issues     chan struct{} // a place for each issue worked on
+	taxonomies *lru.Cache[int64, labelSet]
+	metrics    metrics
 }
+
+// labelSet is a repository's labels and what they mean.
+type labelSet struct {
+	labels   []triage.RepositoryLabel
+	taxonomy triage.Taxonomy
+}
+
+// cachedTaxonomies bounds the taxonomies kept in memory.
+const cachedTaxonomies = 10_000
 
 // New returns a Worker; HandleEnriched feeds it, Run drains it.
 func New(cfg Config) *Worker {
@@ -77,7 +93,23 @@ func New(cfg Config) *Worker {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Worker{Config: cfg, wake: make(chan struct{}, 1), metrics: newMetrics(cfg.Registerer, cfg.Store.DesiredPending)}
+	cache, err := lru.New[int64, labelSet](cachedTaxonomies)
+	if err != nil {
+		panic(err) // only for a size that is not positive
+	}
+	return &Worker{
+		Config: cfg, wake: make(chan struct{}, 1), issues: make(chan struct{}, cfg.Concurrency), taxonomies: cache,
+		metrics: newMetrics(cfg.Registerer, cfg.Store.DesiredPending),
+	}
+}
+
+func (w *Worker) taxonomy(repositoryID int64, labels []triage.RepositoryLabel) triage.Taxonomy {
+	if held, ok := w.taxonomies.Get(repositoryID); ok && slices.Equal(held.labels, labels) {
+		return held.taxonomy
+	}
+	t := triage.NewTaxonomy(labels)
+	w.taxonomies.Add(repositoryID, labelSet{labels, t})
+	return t
 }
 
 // HandleEnriched is the handler of issues.enriched. It only writes the desired
@@ -96,6 +128,10 @@ func (w *Worker) HandleEnriched(ctx context.Context, batch []*eventlog.Record) [
 		if e.Classification == nil || (e.EventType != triage.Classified && e.EventType != triage.Corrected) {
 			continue
 		}
+		if key := e.Issue.Key(); key.RepositoryID <= 0 || key.Number <= 0 {
+			outcomes[i] = eventlog.Permanent(fmt.Errorf("a result about %s, which is no issue", key))
+			continue
+		}
 		results[i] = &e
 		if id := e.Issue.Repository.ID; !seen[id] {
 			seen[id] = true
@@ -105,49 +141,80 @@ func (w *Worker) HandleEnriched(ctx context.Context, batch []*eventlog.Record) [
 	if len(repositoryIDs) == 0 {
 		return outcomes
 	}
-	fail := func(err error) []error {
+	repositories, err := w.Store.LoadRepositories(ctx, repositoryIDs)
+	if err != nil {
 		for i, e := range results {
 			if e != nil {
-				outcomes[i] = eventlog.RetryAfter(time.Second, fmt.Errorf("store: %w", err))
+				outcomes[i] = storeDown(err)
 			}
 		}
 		return outcomes
 	}
-	repositories, err := w.Store.LoadRepositories(ctx, repositoryIDs)
-	if err != nil {
-		return fail(err)
-	}
-	taxonomies := make(map[int64]triage.Taxonomy, len(repositories))
-	for id, r := range repositories {
-		taxonomies[id] = triage.NewTaxonomy(r.Labels)
-	}
 	rows := make([]store.Desired, 0, len(batch))
+	from := make([]int, 0, len(batch)) // the record of each row
 	for i, e := range results {
 		if e == nil {
 			continue
 		}
-		row := store.Desired{
+		repository := repositories[e.Issue.Repository.ID]
+		installation := repository.Repository.InstallationID
+		if installation == 0 {
+			installation = e.Issue.Repository.InstallationID
+		}
+		if installation == 0 {
+			continue // the App is not installed there: it has no right to label
+		}
+		rows = append(rows, store.Desired{
 			Issue:          e.Issue.Key(),
-			InstallationID: e.Issue.Repository.InstallationID,
+			InstallationID: installation,
 			Revision:       e.Revision,
 			EventID:        e.EventID,
-			Labels:         triage.DesiredLabels(*e.Classification, taxonomies[e.Issue.Repository.ID], w.Thresholds),
+			Labels:         triage.DesiredLabels(*e.Classification, w.taxonomy(e.Issue.Repository.ID, repository.Labels), w.Thresholds),
 			Traceparent:    batch[i].Header(eventlog.HeaderTraceparent),
 			ReceivedAt:     batch[i].ReceivedAt(),
-		}
-		rows = append(rows, row)
+		})
+		from = append(from, i)
 	}
 	failpoint.Hit("label/before-desired")
-	if err := w.Store.SaveDesired(ctx, rows); err != nil {
-		return fail(err)
-	}
+	w.saveDesired(ctx, rows, func(row int, err error) { outcomes[from[row]] = err })
 	failpoint.Hit("label/after-desired")
-	w.metrics.desired.Add(float64(len(rows)))
 	w.nudge()
 	return outcomes
 }
 
+// saveDesired stores the rows in one transaction; when that fails though the
+// store is well, one bad row must not hold up the others, so each is tried alone.
+func (w *Worker) saveDesired(ctx context.Context, rows []store.Desired, failed func(row int, err error)) {
+	err := w.Store.SaveDesired(ctx, rows)
+	if err == nil {
+		w.metrics.desired.Add(float64(len(rows)))
+		return
+	}
+	outage := func() bool { return ctx.Err() != nil || w.Store.Ping(ctx) != nil }
+	down := outage()
+	for i := range rows {
+		if !down {
+			if err = w.Store.SaveDesired(ctx, rows[i:i+1]); err == nil {
+				w.metrics.desired.Inc()
+				continue
+			}
+			down = outage()
+		}
+		if down {
+			failed(i, storeDown(err))
+		} else {
+			failed(i, fmt.Errorf("store: %w", err))
+		}
+	}
+}
+
+// storeDown is waited for, not counted: the record is not to blame.
+func storeDown(err error) error {
+	return eventlog.RetryAfter(time.Second, fmt.Errorf("store: %w", err))
+}
+
 func (w *Worker) nudge() {
+	w.news.Add(1)
 	select {
 	case w.wake <- struct{}{}:
 	default:

@@ -181,13 +181,11 @@ func (p *Plugin) Configure(ctx context.Context, settings json.RawMessage) error 
 	p.redact.learn(settings)
 	var refused error
 	err := p.call(ctx, "Configure", p.options.CallTimeout, false, func(ctx context.Context, process *process) error {
-		if _, err := process.service.Configure(ctx, &pb.ConfigureRequest{Settings: settings}); err != nil {
-			if refused = p.refusal(err, settings); refused != nil {
-				return nil
-			}
-			return err
+		_, err := process.service.Configure(ctx, &pb.ConfigureRequest{Settings: settings})
+		if refused = p.refusal(err, settings); refused != nil {
+			err = nil // it answered: a refusal is no fault of the process
 		}
-		return nil
+		return err
 	})
 	if err != nil {
 		return err

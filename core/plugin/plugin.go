@@ -222,8 +222,9 @@ func Start(spec Spec, options Options) (*Plugin, error) {
 	if workDir == "" {
 		workDir = filepath.Join(runDir, "home")
 	}
-	if err := privateDir(filepath.Join(workDir, "tmp")); err == nil {
-		err = privateDir(workDir)
+	err = privateDir(workDir)
+	if err == nil {
+		err = privateDir(filepath.Join(workDir, "tmp"))
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("plugin %s: make its working directory: %w", spec.Name, err), os.RemoveAll(runDir))

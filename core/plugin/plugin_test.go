@@ -730,6 +730,37 @@ func TestStartFaults(t *testing.T) {
 	}
 }
 
+// Without its working directory a plugin is not started, and the operator is told which one.
+func TestWorkDirFaults(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	taken := t.TempDir()
+	for _, path := range []string{file, filepath.Join(taken, "tmp")} {
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for dir, names := range map[string]string{file: file, filepath.Join(file, "work"): file, taken: filepath.Join(taken, "tmp")} {
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			parent, err := os.MkdirTemp("", "t")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = os.RemoveAll(parent) }()
+			t.Setenv("TMPDIR", parent)
+			p, err := Start(Spec{Name: "test", Path: self(t), Args: []string{asPlugin, "sdk"}, WorkDir: dir}, Options{})
+			if err == nil {
+				_ = p.Close()
+			}
+			if err == nil || !strings.Contains(err.Error(), "make its working directory") || !strings.Contains(err.Error(), names) {
+				t.Errorf("%v", err)
+			}
+			if left, err := os.ReadDir(parent); err != nil || len(left) > 0 {
+				t.Errorf("left behind: %v %v", left, err)
+			}
+		})
+	}
+}
+
 // A plugin that cannot start keeps being tried, ever more slowly, and says so.
 func TestBackOff(t *testing.T) {
 	p, err := Start(Spec{Name: "test", Path: self(t), Args: []string{asPlugin, "exit"}}, Options{MinBackoff: time.Millisecond, MaxBackoff: 20 * time.Millisecond})

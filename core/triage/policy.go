@@ -112,7 +112,7 @@ func PlanLabels(v LabelView) LabelPlan {
 		}
 		// The intent of an addition takes the row's place at once; a veto that
 		// it lifts, recorded before it, would outlive a crash in between.
-		if c.changed && !(add && c.row.State == LedgerVetoed) {
+		if c.changed && (!add || c.row.State != LedgerVetoed) {
 			p.Settle = append(p.Settle, *c.row)
 		}
 		if c.want == nil && c.on && c.row != nil {

@@ -18,7 +18,6 @@ type finding struct {
 func (l *lexicon) signalAt() int { return len(l.cues) }
 func (l *lexicon) prefixAt() int { return len(l.cues) + int(signals) }
 func (l *lexicon) answerAt() int { return len(l.cues) + int(signals) + int(categories) }
-func (l *lexicon) findings() int { return len(l.cues) + int(signals) + 2*int(categories) }
 
 // weightsOf gives what a finding says of the categories.
 func (l *lexicon) weightsOf(index int) *weights {
@@ -151,7 +150,7 @@ func (d *document) answeredKind() (kind, bool) {
 			}
 		}
 		few := s.words[1]-s.words[0] <= 7
-		if !(asks && few) && (kinds&(1<<bug) == 0 || kinds&(1<<feature|1<<question) == 0) {
+		if (!asks || !few) && (kinds&(1<<bug) == 0 || kinds&(1<<feature|1<<question) == 0) {
 			continue
 		}
 		first := d.tokens[s.body[0]:s.body[1]]

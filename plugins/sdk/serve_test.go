@@ -104,8 +104,9 @@ func TestClassifyBatch(t *testing.T) {
 	client := dial(t, functional{func(_ context.Context, r Request) (Result, error) {
 		switch r.Issue.Title {
 		case "panic":
-			var m map[string]int
-			m["x"] = 1
+			var result Result
+			result.Fields[Category] = Answer{}
+			return result, nil
 		case "permanent":
 			return Result{}, Permanent(errors.New("too odd"))
 		case "later":

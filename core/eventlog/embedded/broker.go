@@ -18,10 +18,11 @@ import (
 	"sync"
 	"time"
 
-	"github.com/dispatchai/dispatchai/core/eventlog"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/dispatchai/dispatchai/core/eventlog"
 )
 
 // Options describe an embedded log. Dir and Groups are needed; zero values

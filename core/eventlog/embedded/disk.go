@@ -9,8 +9,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/dispatchai/dispatchai/core/eventlog"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/dispatchai/dispatchai/core/eventlog"
 )
 
 // disk keeps the log within its bound. Between two measurements it counts what

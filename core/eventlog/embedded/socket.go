@@ -12,8 +12,9 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/dispatchai/dispatchai/core/eventlog"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/dispatchai/dispatchai/core/eventlog"
 )
 
 const (
@@ -250,7 +251,7 @@ func (c *conn) Write(p []byte) (int, error) {
 			return 0, err
 		}
 	}
-	if err := c.Conn.SetWriteDeadline(time.Now().Add(30 * time.Second)); err != nil {
+	if err := c.SetWriteDeadline(time.Now().Add(30 * time.Second)); err != nil {
 		return 0, err
 	}
 	return c.Conn.Write(p)

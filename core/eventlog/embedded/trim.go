@@ -13,11 +13,12 @@ import (
 	"sync"
 	"time"
 
-	"github.com/dispatchai/dispatchai/core/eventlog"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/dispatchai/dispatchai/core/eventlog"
 )
 
 // trimTimeout bounds one round of trimming.

@@ -335,8 +335,12 @@ func (k *checker) embed(ctx context.Context, e sdk.Embedder) error {
 	if len(alone) != 1 || !k.options.Varies && !reflect.DeepEqual(alone[0], vectors[1]) {
 		return errors.New("a text has another vector when it is embedded alone")
 	}
-	if none, err := e.Embed(ctx, nil); err != nil || len(none) != 0 {
-		return fmt.Errorf("of no texts it gives %d vectors and the error %v", len(none), err)
+	none, err := e.Embed(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("of no texts it gives an error: %w", err)
+	}
+	if len(none) != 0 {
+		return fmt.Errorf("of no texts it gives %d vectors", len(none))
 	}
 	return nil
 }
@@ -353,23 +357,23 @@ func learn(ctx context.Context, l sdk.Learner) error {
 	}
 	model, err := l.Fit(ctx, *r, examples)
 	if err != nil {
-		return fmt.Errorf("Fit: %w", err)
+		return fmt.Errorf("call Fit: %w", err)
 	}
 	if model.RepositoryID != r.ID {
-		return fmt.Errorf("Fit gave a model of repository %d for repository %d", model.RepositoryID, r.ID)
+		return fmt.Errorf("the model that Fit gave is of repository %d, not %d", model.RepositoryID, r.ID)
 	}
 	if err := l.Load(ctx, model); err != nil {
-		return fmt.Errorf("Load of what Fit gave: %w", err)
+		return fmt.Errorf("call Load with what Fit gave: %w", err)
 	}
 	example := sdk.Example{EventID: "event-1", Repository: r, Issue: sdk.Issue{Number: 9, Title: "x"}, Fields: map[sdk.Field][]string{sdk.Category: {"bug"}}}
 	for _, which := range []string{"first", "second"} {
 		if err := l.Learn(ctx, example); err != nil {
-			return fmt.Errorf("Learn, the %s time: %w", which, err)
+			return fmt.Errorf("call Learn the %s time: %w", which, err)
 		}
 	}
 	for _, which := range []string{"first", "second"} {
 		if err := l.Forget(ctx, r.ID); err != nil {
-			return fmt.Errorf("Forget, the %s time: %w", which, err)
+			return fmt.Errorf("call Forget the %s time: %w", which, err)
 		}
 	}
 	return nil
