@@ -189,7 +189,7 @@ func (a *App) openWorkers() error {
 	if o.has(RoleLabel) {
 		host, _ := os.Hostname()
 		worker := label.New(label.Config{
-			Store: a.store, GitHub: a.github, Owner: fmt.Sprintf("%s/%d/%d", host, os.Getpid(), time.Now().UnixNano()),
+			Store: a.store, GitHub: a.github, Concurrency: 256, Owner: fmt.Sprintf("%s/%d/%d", host, os.Getpid(), time.Now().UnixNano()),
 			Logger: a.logger.With("part", "label"), Registerer: a.registry,
 		})
 		a.workers = append(a.workers, component{"label scheduler", worker.Run})
@@ -251,7 +251,7 @@ func (a *App) openClassify() error {
 
 // consumerBufferBytes bounds what each consumer has fetched and not finished: a
 // second of the highest load is enough, and a small server has little memory.
-const consumerBufferBytes = 16 << 20
+const consumerBufferBytes = 8 << 20
 
 // pluginSpec says how to run a plugin that the options name.
 func pluginSpec(choice pluginChoice, b Backends) (plugin.Spec, error) {

@@ -271,13 +271,15 @@ func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 // about 1 KB in payloads of about 12 KB, the load generator and the simulated
 // GitHub on the same two cores.
 func BenchmarkPipeline(b *testing.B) {
-	const installations, issues = 1000, 6_000
+	const installations, issues = 1000, 12_000
 	for range b.N {
 		s := newSystem(b, simulate.Options{
 			RateLimits: simulate.RateLimits{Off: true}, DeliveryLog: -1, EventsPerIssue: -1, QueuedWebhooks: 1 << 16, Senders: 128,
 		})
-		if debug := os.Getenv("BENCH_DEBUG_LISTEN"); debug != "" {
-			s.env = append(s.env, "DISPATCHAI_DEBUG_LISTEN="+debug)
+		for _, name := range []string{"DISPATCHAI_DEBUG_LISTEN", "GOMEMLIMIT", "GOGC"} {
+			if value := os.Getenv(name); value != "" {
+				s.env = append(s.env, name+"="+value)
+			}
 		}
 		s.start()
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
@@ -293,6 +295,9 @@ func BenchmarkPipeline(b *testing.B) {
 		if err := s.github.WaitIdle(ctx); err != nil {
 			b.Fatal(err)
 		}
+		eventually(b, "every installation is in the directory", func() bool {
+			return s.metric(`dispatchai_classify_events_total{kind="installation",outcome="done"}`) == installations
+		})
 		began := time.Now()
 		var wait sync.WaitGroup
 		var next atomic.Int64

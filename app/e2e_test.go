@@ -126,6 +126,11 @@ func TestHumanLabelChangeIsACorrection(t *testing.T) {
 	if err := s.github.RemoveLabel(ctx, testRepo, number, "maia", "kind/bug"); err != nil {
 		t.Fatal(err)
 	}
+	// GitHub does not order deliveries: the second change comes when the first was heard.
+	eventually(t, "the removal comes back as a correction", func() bool {
+		i, ok := s.issue(number)
+		return ok && len(i.Corrections) == 1
+	})
 	if err := s.github.AddLabel(ctx, testRepo, number, "maia", "kind/question"); err != nil {
 		t.Fatal(err)
 	}

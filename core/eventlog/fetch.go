@@ -14,8 +14,8 @@ import (
 // a larger batch rather than none.
 func fetchOptions() []kgo.Opt {
 	return []kgo.Opt{
-		kgo.FetchMaxBytes(16 << 20),
-		kgo.FetchMaxPartitionBytes(4 << 20),
+		kgo.FetchMaxBytes(4 << 20),
+		kgo.FetchMaxPartitionBytes(1 << 20),
 		kgo.FetchMaxWait(time.Second),
 		kgo.MaxDecompressBatchBytes(256 << 20),
 	}

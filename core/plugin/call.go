@@ -39,7 +39,9 @@ func (p *Plugin) call(ctx context.Context, method string, timeout time.Duration,
 	begin := time.Now()
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	err = do(limited, process)
-	expired := limited.Err() != nil
+	// gRPC reads the clock itself, and may give up a moment before the context's
+	// timer has fired: without the second look a hung process would live on.
+	expired := limited.Err() != nil || time.Since(begin) >= timeout
 	cancel()
 	p.metrics.duration.WithLabelValues(method).Observe(time.Since(begin).Seconds())
 	p.metrics.inFlight.Dec()

@@ -27,7 +27,7 @@ func (s *Store) explain(err error) error {
 	case !errors.As(err, &failure):
 		return fmt.Errorf("sqlite store %s: %w", s.path, err)
 	}
-	advice := ""
+	var advice string
 	switch failure.Code() & 0xff {
 	case sqlite3.SQLITE_FULL:
 		advice = "the disk is full; nothing of this write was kept, free some space and it will be tried again"

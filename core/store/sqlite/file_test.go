@@ -270,7 +270,7 @@ func TestFullDisk(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			return rows.Close()
+			return errors.Join(rows.Close(), rows.Err())
 		}); err != nil {
 			t.Fatal(err)
 		}

@@ -259,7 +259,7 @@ func (s *Store) Ping(ctx context.Context) (err error) {
 	if err != nil {
 		return s.explain(err)
 	}
-	if err := rows.Close(); err != nil {
+	if err := errors.Join(rows.Close(), rows.Err()); err != nil {
 		return s.explain(err)
 	}
 	return s.writer.do(ctx, func(t *tx) error {

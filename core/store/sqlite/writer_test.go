@@ -72,7 +72,7 @@ func TestWritesShareACommit(t *testing.T) {
 					return store.ErrConflict
 				})
 				if !errors.Is(err, store.ErrConflict) {
-					errs <- fmt.Errorf("error %v", err)
+					errs <- fmt.Errorf("want a conflict, not %w", err)
 					return
 				}
 				errs <- nil

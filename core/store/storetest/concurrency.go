@@ -155,7 +155,7 @@ var concurrencyTests = map[string]func(*testing.T, store.Store){
 				other.Issue.Number = 100 + i
 				err := s.RecordLedger(ctx, []triage.LedgerEntry{other, entry(triage.LedgerIntended, 2)})
 				if !errors.Is(err, store.ErrConflict) {
-					return fmt.Errorf("error %v, want a conflict", err)
+					return fmt.Errorf("want a conflict, not %w", err)
 				}
 				return nil
 			}

@@ -219,7 +219,7 @@ var desiredTests = map[string]func(*testing.T, store.Store){
 		wantClaim(t, s, "next", 2)
 		check(t, s.ReleaseInstallation(ctx, 20, "gone", at(100)))
 		check(t, s.ReleaseLeases(ctx))
-		wantClaim(t, s, "next", 3, "1#1@1") // the other one is blocked still
+		wantClaim(t, s, "next", 3, "1#1@1")            // the other one is blocked still
 		wantClaim(t, s, "next", 100, "1#1@1", "2#1@1") // the lease of second 3 has run out
 	},
 	"released": func(t *testing.T, s store.Store) {
