@@ -204,7 +204,7 @@ func (w *Worker) loadTaxonomies(ctx context.Context, works []*work) {
 	byRepository := make(map[int64][]*work)
 	var ids []int64
 	for _, k := range works {
-		if k.err != nil || k.applied || k.event.Kind == triage.KindPullRequest {
+		if k.err != nil || k.applied || k.event.Kind == triage.KindPullRequest || k.echo() {
 			continue
 		}
 		id := k.key.RepositoryID

@@ -172,6 +172,16 @@ func (k *work) current() triage.Issue {
 	return issue
 }
 
+// echo tells that the event neither teaches nor asks anything: a bot's label,
+// most often our own coming back, or a comment, on an issue whose text was
+// judged already. Such events are as many as labels, and need no taxonomy.
+func (k *work) echo() bool {
+	e := k.event
+	quiet := e.Kind == triage.KindComment || (e.Kind == triage.KindLabelChange && e.Sender.Type == triage.ActorBot)
+	return quiet && e.Issue != nil && k.state.Classification != nil &&
+		textHash(*e.Issue) == k.state.TextHash && textHash(k.state.Issue) == k.state.TextHash
+}
+
 // corrections are those that the event made, as they are stored.
 func (k *work) corrections() []triage.Correction {
 	var made []triage.Correction
@@ -206,9 +216,9 @@ func (w *Worker) decideCorrection(k *work) error {
 	return nil
 }
 
-// creationWindow is how long after an issue's creation a label change counts
-// as part of opening it: issue forms and templates put labels on through the
-// reporter's own account, and nobody is to be taught by a form.
+// creationWindow is how long after an issue's creation a label that its author
+// puts on counts as part of opening it: issue forms and templates do so through
+// the reporter's own account, and nobody is to be taught by a form.
 const creationWindow = 5 * time.Second
 
 func (w *Worker) decideLabelChange(ctx context.Context, k *work) error {
@@ -223,7 +233,8 @@ func (w *Worker) decideLabelChange(ctx context.Context, k *work) error {
 	at := k.change.Issue.UpdatedAt
 	switch e.Sender.Type {
 	case triage.ActorUser:
-		if added && at.Sub(k.change.Issue.CreatedAt) <= creationWindow {
+		byAuthor := strings.EqualFold(e.Sender.Login, k.change.Issue.Author.Login)
+		if added && byAuthor && at.Sub(k.change.Issue.CreatedAt) <= creationWindow {
 			return nil
 		}
 		if !added {

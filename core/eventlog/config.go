@@ -28,9 +28,9 @@ type Config struct {
 	// Rounds is how many rounds of grouped appends the producer has in flight.
 	// One groups best, and is right where the broker is in the same process.
 	Rounds int
-	// Admit, if not nil, is asked before so many bytes are appended; its error
-	// is what Append returns.
-	Admit func(bytes int) error
+	// Admit, if not nil, is asked before so many bytes are appended to a topic;
+	// its error is what Append returns.
+	Admit func(topic string, bytes int) error
 	// Failed, if not nil, is closed when the log has failed for good, and
 	// Failure says why.
 	Failed  <-chan struct{}

@@ -163,8 +163,15 @@ func (p *Producer) append(ctx context.Context, records []Record) error {
 	}
 	a.left.Store(int32(len(records)))
 	if p.cfg.Admit != nil {
-		if err := p.cfg.Admit(int(a.bytes)); err != nil {
-			return err
+		for i, run := 0, 0; i < len(records); i++ {
+			run += records[i].size()
+			if i+1 < len(records) && records[i+1].Topic == records[i].Topic {
+				continue
+			}
+			if err := p.cfg.Admit(records[i].Topic, run); err != nil {
+				return err
+			}
+			run = 0
 		}
 	}
 	if err := p.cfg.failure(); err != nil {

@@ -37,8 +37,10 @@ type Options struct {
 	// are resolved.
 	Groups map[string][]string
 
-	// MaxBytes bounds the directory: beyond it appends fail with
-	// eventlog.ErrFull until space is freed. Default 2 GiB.
+	// MaxBytes bounds the directory: beyond it appends of what comes from
+	// outside fail with eventlog.ErrFull until space is freed. What follows from
+	// it, results and dead letters, has a quarter more, because space is only
+	// freed by working. Default 2 GiB.
 	MaxBytes int64
 	// MinFreeBytes is kept free on the file system in the same way. Default
 	// 256 MiB.
@@ -247,11 +249,11 @@ func dialOptions(dir string) []kgo.Opt {
 }
 
 // admit refuses appends while there is no room or after a failure.
-func (b *Broker) admit(bytes int) error {
+func (b *Broker) admit(topic string, bytes int) error {
 	if err := b.Err(); err != nil {
 		return fmt.Errorf("%w: %w", eventlog.ErrUnavailable, err)
 	}
-	err := b.disk.admit(int64(bytes))
+	err := b.disk.admit(topic, int64(bytes))
 	if err != nil {
 		b.trimmer.kick()
 		if holder := b.trimmer.holder(); holder != "" {
@@ -278,7 +280,7 @@ func (b *Broker) Health() error {
 	if err := b.Err(); err != nil {
 		return err
 	}
-	return b.disk.admit(0)
+	return b.disk.admit(eventlog.TopicIssuesRaw, 0)
 }
 
 // Usage returns the bytes of the log on disk and their bound.

@@ -108,13 +108,17 @@ func (d *disk) measure(maxAge time.Duration) error {
 }
 
 // admit returns eventlog.ErrFull if so many bytes more would exceed the bounds.
-func (d *disk) admit(bytes int64) error {
-	err := d.fits(bytes)
+func (d *disk) admit(topic string, bytes int64) error {
+	bound := d.maxBytes
+	if topic != eventlog.TopicIssuesRaw && topic != eventlog.TopicInstallationsRaw {
+		bound += bound / 4
+	}
+	err := d.fits(bound, bytes)
 	if err != nil {
 		if measureErr := d.measure(remeasure); measureErr != nil {
 			return measureErr
 		}
-		err = d.fits(bytes)
+		err = d.fits(bound, bytes)
 	}
 	if err == nil {
 		d.appended.Add(bytes)
@@ -122,9 +126,9 @@ func (d *disk) admit(bytes int64) error {
 	return err
 }
 
-func (d *disk) fits(bytes int64) error {
+func (d *disk) fits(bound, bytes int64) error {
 	more := d.appended.Load() + bytes
-	if used := d.used.Load() + more; used > d.maxBytes {
+	if used := d.used.Load() + more; used > bound {
 		return fmt.Errorf("%w: it has reached its bound of %d MiB on disk", eventlog.ErrFull, d.maxBytes>>20)
 	}
 	if free := d.free.Load() - more; free < d.minFree {
