@@ -251,7 +251,14 @@ func (a *App) openClassify() error {
 
 // consumerBufferBytes bounds what each consumer has fetched and not finished: a
 // second of the highest load is enough, and a small server has little memory.
-const consumerBufferBytes = 8 << 20
+const consumerBufferBytes = 4 << 20
+
+// Three batches keep the plugin, the store and the log busy at once; larger ones
+// hold up the label worker's small writes in the store.
+const (
+	batchRecords    = 128
+	batchesInFlight = 3
+)
 
 // pluginSpec says how to run a plugin that the options name.
 func pluginSpec(choice pluginChoice, b Backends) (plugin.Spec, error) {
@@ -269,6 +276,7 @@ func pluginSpec(choice pluginChoice, b Backends) (plugin.Spec, error) {
 func (a *App) consume(cc eventlog.ConsumerConfig) error {
 	cc.Producer, cc.Registerer = a.producer, a.registry
 	cc.MaxBufferedBytes, cc.DrainTimeout = consumerBufferBytes, drainTimeout
+	cc.MaxBatchRecords, cc.MaxInFlightBatches = batchRecords, batchesInFlight
 	cc.Logger = a.logger.With("part", cc.Group)
 	consumer, err := eventlog.NewConsumer(a.log, cc)
 	if err != nil {

@@ -19,6 +19,8 @@ const (
 	databaseFile = "dispatchai.db"
 	logDir       = "log"
 	slogWarn     = slog.LevelWarn
+	// vectorCacheBytes hold the vectors of the repositories in use.
+	vectorCacheBytes = 16 << 20
 	// readBackBytes of each topic stay for gateways that start and pages that
 	// reconnect: a thousand deliveries and more.
 	readBackBytes = 16 << 20
@@ -28,7 +30,7 @@ const (
 func backends() app.Backends {
 	return app.Backends{
 		OpenStore: func(ctx context.Context, o app.Options, logger *slog.Logger, r prometheus.Registerer) (store.Store, error) {
-			return sqlite.Open(ctx, sqlite.Options{Path: filepath.Join(o.DataDir, databaseFile), Logger: logger, Registerer: r})
+			return sqlite.Open(ctx, sqlite.Options{Path: filepath.Join(o.DataDir, databaseFile), Logger: logger, Registerer: r, VectorCacheBytes: vectorCacheBytes})
 		},
 		OpenLog:   openLog,
 		AttachLog: attachLog,

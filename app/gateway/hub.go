@@ -15,7 +15,7 @@ const (
 	ringFrames = 1024
 	// ringBytes bounds the memory that these records hold, but for the largest
 	// single batch.
-	ringBytes = 8 << 20
+	ringBytes = 4 << 20
 	// clientFrames is how many frames may wait for one client; one that is
 	// further behind is told to read the snapshot.
 	clientFrames = 256

@@ -66,14 +66,19 @@ func eachLedgerEntry(ctx context.Context, q querier, keys []triage.IssueKey, yie
 
 // replace makes e the label's newest row, and the present one, if any, history.
 func (l ledger) replace(t *tx, key string, e triage.LedgerEntry) error {
-	if l.get(e.Issue, key) != nil {
-		if _, err := t.exec(`INSERT INTO label_ledger_history (`+ledgerColumns+`) SELECT `+ledgerColumns+`
-			FROM label_ledger WHERE repository_id = ? AND number = ? AND label_key = ?`, e.Issue.RepositoryID, e.Issue.Number, key); err != nil {
+	present := l.get(e.Issue, key)
+	if present != nil {
+		if err := l.keep(t, key, *present); err != nil {
 			return err
 		}
 	}
 	l.put(key, e)
-	return writeLedgerEntry(t, `INSERT OR REPLACE INTO label_ledger (`+ledgerColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, key, e)
+	if present == nil {
+		return writeLedgerEntry(t, `INSERT INTO label_ledger (`+ledgerColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, key, e)
+	}
+	return writeLedgerEntry(t, `UPDATE label_ledger SET name = ?4, field = ?5, value = ?6, source = ?7, plugin = ?8, version = ?9, confidence = ?10,
+		event_id = ?11, state = ?12, actor = ?13, created_at = ?14, updated_at = ?15
+		WHERE repository_id = ?1 AND number = ?2 AND label_key = ?3`, key, e)
 }
 
 // keep leaves the newest row alone and makes e history.

@@ -96,7 +96,7 @@ func Open(ctx context.Context, options Options) (_ *Store, err error) {
 
 	s := &Store{path: path}
 	// Times the cache sizes below this is the memory that SQLite itself holds.
-	s.db, err = openDB(path, 1, "_txlock=immediate", "_pragma=cache_size(-12288)")
+	s.db, err = openDB(path, 1, "_txlock=immediate", "_pragma=cache_size(-8192)")
 	if err != nil {
 		return nil, s.explain(err)
 	}
@@ -108,7 +108,7 @@ func Open(ctx context.Context, options Options) (_ *Store, err error) {
 	if err := s.migrate(ctx, logger); err != nil {
 		return nil, err
 	}
-	readDB, err := openDB(path, readers, "_pragma=query_only(1)", "_pragma=cache_size(-4096)")
+	readDB, err := openDB(path, readers, "_pragma=query_only(1)", "_pragma=cache_size(-2048)")
 	if err != nil {
 		return nil, s.explain(err)
 	}
