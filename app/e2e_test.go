@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -214,6 +216,35 @@ func TestSameDeliveryFiveTimes(t *testing.T) {
 		if n != 1 {
 			t.Errorf("the app wrote %s %d times", label, n)
 		}
+	}
+}
+
+// TestRulesOfOnesOwn: settings in a file reach the plugin and decide.
+func TestRulesOfOnesOwn(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, simulate.Options{Seed: 4})
+	s.installTestRepository()
+	settings := t.TempDir()
+	rule := `{"rules":[{"name":"widgets are documentation","repositories":["acme/*"],"when":{"title":"(?i)widgetry"},"set":{"category":"documentation","component":"cli"}}]}`
+	if err := os.WriteFile(filepath.Join(settings, "rules.json"), []byte(rule), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.env = []string{"DISPATCHAI_PLUGIN_SETTINGS_DIR=" + settings}
+	s.start()
+	t.Cleanup(s.dump)
+	issue := bugReport(1)
+	issue.Title = "Widgetry " + issue.Title
+	number, err := s.github.OpenIssue(testContext(t), testRepo, issue)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.waitLabel(number, "kind/documentation")
+	if got := s.waitLabel(number, "area/cli"); hasLabel(got, "kind/bug") {
+		t.Errorf("the issue has %v", got.Labels)
+	}
+	detail, _ := s.issue(number)
+	if reason := detail.Classification.Fields["category"].Reason; !strings.Contains(reason, "widgets are documentation") {
+		t.Errorf("the reason %q does not name the rule", reason)
 	}
 }
 
