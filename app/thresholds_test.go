@@ -33,7 +33,7 @@ func TestThresholds(t *testing.T) {
 				repository.Options[sdk.Field(f)] = append(repository.Options[sdk.Field(f)], sdk.Option{Value: o.Value, Label: o.Label, Description: o.Description})
 			}
 		}
-		for _, issue := range r.Issues {
+		for n, issue := range r.Issues {
 			result, err := classifier.Classify(context.Background(), sdk.Request{Repository: repository, Issue: sdk.Issue{Title: issue.Title, Body: issue.Body}})
 			if err != nil {
 				t.Fatal(err)
@@ -45,6 +45,9 @@ func TestThresholds(t *testing.T) {
 				c := counts[field]
 				c.expected++
 				answer, ok := result.Fields[sdk.Field(field)]
+				if n == 0 && field == triage.FieldCategory && answer.Confidence < triage.DefaultThresholds()[field] {
+					t.Errorf("%s: the issue that opens the demo would not be labelled: %+v", r.FullName(), answer)
+				}
 				if !ok || len(answer.Values) == 0 || answer.Confidence < triage.DefaultThresholds()[field] {
 					continue
 				}

@@ -82,7 +82,8 @@ type scene struct {
 	number int
 }
 
-// scenes shuffles each repository's issues and deals them out, so that no repository is done long before the others.
+// scenes shuffles each repository's issues but the first, which opens the play, and deals them out, so that no repository
+// is done long before the others.
 func (p *play) scenes() []*scene {
 	type placed struct {
 		at float64
@@ -90,7 +91,12 @@ func (p *play) scenes() []*scene {
 	}
 	var all []placed
 	for _, repo := range p.o.Corpus {
+		if len(repo.Issues) == 0 {
+			continue
+		}
 		order := p.rand.Perm(len(repo.Issues))
+		first := slices.Index(order, 0)
+		order = slices.Concat([]int{0}, order[:first], order[first+1:])
 		for place, i := range order {
 			at := (float64(place) + p.rand.Float64()) / float64(len(order))
 			all = append(all, placed{at, &scene{repo: repo, issue: repo.Issues[i]}})
