@@ -172,10 +172,7 @@ func (a *App) openStorage(ctx context.Context) error {
 func (a *App) openWorkers() error {
 	o := a.options
 	if o.has(RoleClassify) || o.has(RoleLabel) {
-		client, err := github.NewClient(github.ClientConfig{
-			APIURL: o.GitHubAPIURL, AppID: o.AppID, PrivateKey: o.privateKey, UserAgent: "DispatchAI/" + a.backends.Version,
-			Logger: a.logger.With("part", "github"), Registerer: a.registry,
-		})
+		client, err := newGitHubClient(o, a.backends, a.logger.With("part", "github"), a.registry)
 		if err != nil {
 			return err
 		}
@@ -189,7 +186,7 @@ func (a *App) openWorkers() error {
 	if o.has(RoleLabel) {
 		host, _ := os.Hostname()
 		worker := label.New(label.Config{
-			Store: a.store, GitHub: a.github, Concurrency: 256, Owner: fmt.Sprintf("%s/%d/%d", host, os.Getpid(), time.Now().UnixNano()),
+			Store: a.store, GitHub: a.github, Concurrency: issuesAtOnce, Owner: fmt.Sprintf("%s/%d/%d", host, os.Getpid(), time.Now().UnixNano()),
 			Logger: a.logger.With("part", "label"), Registerer: a.registry,
 		})
 		a.workers = append(a.workers, component{"label scheduler", worker.Run})
@@ -253,12 +250,24 @@ func (a *App) openClassify() error {
 // second of the highest load is enough, and a small server has little memory.
 const consumerBufferBytes = 4 << 20
 
+// issuesAtOnce is how many issues are labelled at a time: most of them wait for
+// GitHub, or for the store to sync what others wrote as well.
+const issuesAtOnce = 256
+
 // Three batches keep the plugin, the store and the log busy at once; larger ones
 // hold up the label worker's small writes in the store.
 const (
 	batchRecords    = 128
 	batchesInFlight = 3
 )
+
+// newGitHubClient is the App's client as the options describe it.
+func newGitHubClient(o Options, b Backends, logger *slog.Logger, r prometheus.Registerer) (*github.Client, error) {
+	return github.NewClient(github.ClientConfig{
+		APIURL: o.GitHubAPIURL, AppID: o.AppID, PrivateKey: o.privateKey, UserAgent: "DispatchAI/" + b.Version,
+		Logger: logger, Registerer: r,
+	})
+}
 
 // pluginSpec says how to run a plugin that the options name.
 func pluginSpec(choice pluginChoice, b Backends) (plugin.Spec, error) {

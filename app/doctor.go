@@ -13,7 +13,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/dispatchai/dispatchai/core/eventlog"
-	"github.com/dispatchai/dispatchai/core/github"
 	"github.com/dispatchai/dispatchai/core/plugin"
 )
 
@@ -137,10 +136,7 @@ func (d *diagnosis) store(ctx context.Context) (string, error) {
 }
 
 func (d *diagnosis) gitHub(ctx context.Context) (string, error) {
-	client, err := github.NewClient(github.ClientConfig{
-		APIURL: d.options.GitHubAPIURL, AppID: d.options.AppID, PrivateKey: d.options.privateKey, UserAgent: "DispatchAI/" + d.backends.Version,
-		Logger: d.logger, Registerer: prometheus.NewRegistry(),
-	})
+	client, err := newGitHubClient(d.options, d.backends, d.logger, prometheus.NewRegistry())
 	if err != nil {
 		return "", err
 	}

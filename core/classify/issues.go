@@ -179,7 +179,7 @@ func (k *work) echo() bool {
 	e := k.event
 	quiet := e.Kind == triage.KindComment || (e.Kind == triage.KindLabelChange && e.Sender.Type == triage.ActorBot)
 	return quiet && e.Issue != nil && k.state.Classification != nil &&
-		textHash(*e.Issue) == k.state.TextHash && textHash(k.state.Issue) == k.state.TextHash
+		e.Issue.Title == k.state.Issue.Title && e.Issue.Body == k.state.Issue.Body && textHash(*e.Issue) == k.state.TextHash
 }
 
 // corrections are those that the event made, as they are stored.
