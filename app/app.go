@@ -248,7 +248,7 @@ func (a *App) openClassify() error {
 
 // consumerBufferBytes bounds what each consumer has fetched and not finished: a
 // second of the highest load is enough, and a small server has little memory.
-const consumerBufferBytes = 4 << 20
+const consumerBufferBytes = 3 << 20
 
 // issuesAtOnce is how many issues are labelled at a time: most of them wait for
 // GitHub, or for the store to sync what others wrote as well.

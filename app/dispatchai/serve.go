@@ -41,8 +41,8 @@ func serveCommand() *cobra.Command {
 
 // gcPercent trades a little speed for memory: the process is to fit a small
 // server. Under full load it costs about a tenth of the throughput and saves a
-// quarter of the memory (docs/benchmarks.md).
-const gcPercent = 30
+// fifth of the memory (docs/benchmarks.md).
+const gcPercent = 40
 
 // saveMemory sets the garbage collector up, unless the operator has.
 func saveMemory() {

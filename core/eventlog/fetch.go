@@ -11,11 +11,13 @@ import (
 )
 
 // fetchOptions are common to all that read. The sizes are soft: a broker sends
-// a larger batch rather than none.
+// a larger batch rather than none. They are of what is compressed, of which
+// webhooks are a fifth, and each reader holds a fetch that it works on and one
+// ahead: so they decide how much memory reading takes, and hardly how fast it is.
 func fetchOptions() []kgo.Opt {
 	return []kgo.Opt{
-		kgo.FetchMaxBytes(4 << 20),
-		kgo.FetchMaxPartitionBytes(1 << 20),
+		kgo.FetchMaxBytes(1 << 20),
+		kgo.FetchMaxPartitionBytes(128 << 10),
 		kgo.FetchMaxWait(time.Second),
 		kgo.MaxDecompressBatchBytes(256 << 20),
 	}

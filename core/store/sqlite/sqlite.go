@@ -95,8 +95,9 @@ func Open(ctx context.Context, options Options) (_ *Store, err error) {
 	}
 
 	s := &Store{path: path}
-	// Times the cache sizes below this is the memory that SQLite itself holds.
-	s.db, err = openDB(path, 1, "_txlock=immediate", "_pragma=cache_size(-8192)")
+	// The allocator rounds a page with its header up to 8 KiB, so that a cache takes
+	// twice the size that is set; what it does not hold, the system's own cache does.
+	s.db, err = openDB(path, 1, "_txlock=immediate", "_pragma=cache_size(-4096)")
 	if err != nil {
 		return nil, s.explain(err)
 	}
@@ -108,7 +109,7 @@ func Open(ctx context.Context, options Options) (_ *Store, err error) {
 	if err := s.migrate(ctx, logger); err != nil {
 		return nil, err
 	}
-	readDB, err := openDB(path, readers, "_pragma=query_only(1)", "_pragma=cache_size(-2048)")
+	readDB, err := openDB(path, readers, "_pragma=query_only(1)", "_pragma=cache_size(-1024)")
 	if err != nil {
 		return nil, s.explain(err)
 	}
