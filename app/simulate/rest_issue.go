@@ -61,7 +61,7 @@ func (c *call) issueObject(is *issue) []byte {
 }
 
 func getIssue(c *call) reply {
-	return c.onIssue(func(is *issue) reply { return ok(c.issueObject(is)) })
+	return c.onIssue(func(is *issue) reply { return changed(c.issueObject(is), is.updated) })
 }
 
 func listIssues(c *call) reply {
@@ -237,7 +237,7 @@ func getComment(c *call) reply {
 	}
 	var d document
 	m.object(&d, "", c.g, c.repo)
-	return ok(d)
+	return changed(d, m.updated)
 }
 
 // changeComment changes the comment in the path; an App edits and deletes only what it wrote itself.
