@@ -1,6 +1,7 @@
 package simulate
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -20,6 +21,10 @@ type NewRepository struct {
 	Labels   []Label
 	// Roles gives people more than reading, by login.
 	Roles map[string]Role
+	// Files are the content of its first commit, by path. Without any the repository is empty.
+	Files map[string]string
+	// DefaultBranch is "main" when empty.
+	DefaultBranch string
 }
 
 // CreateRepository creates a repository, and its owner's account where needed. An App installed on all repositories of
@@ -37,8 +42,16 @@ func (g *GitHub) CreateRepository(ctx context.Context, n NewRepository) error {
 		return err
 	}
 	id := g.ids.repository.Add(1)
-	r := &repository{id: id, nodeID: nodeID("R", id), created: g.now(), updated: g.now(), description: n.Description, private: n.Private,
-		labels: map[string]*label{}, comments: map[int64]*comment{}, roles: map[*account]Role{}, changed: make(chan struct{})}
+	r := &repository{id: id, nodeID: nodeID("R", id), created: g.now(), updated: g.now(), pushed: g.now(), description: n.Description, private: n.Private,
+		labels: map[string]*label{}, comments: map[int64]*comment{}, roles: map[*account]Role{}, changed: make(chan struct{}),
+		defaultBranch: cmp.Or(n.DefaultBranch, "main"), branches: map[string]*commit{}, commits: map[string]*commit{}}
+	if len(n.Files) > 0 {
+		files, err := NewCommit{Files: n.Files}.apply(nil)
+		if err != nil {
+			return err
+		}
+		r.setBranch(r.defaultBranch, newCommit(nil, owner, "Initial commit", r.created, files))
+	}
 	for _, login := range slices.Sorted(maps.Keys(n.Roles)) {
 		a, err := g.person(login)
 		if err != nil {

@@ -53,17 +53,8 @@ func (c *change) emit(event, action string, is *issue, about string, fill func(*
 	if is != nil && is.pull && event == "issues" {
 		event = "pull_request"
 	}
-	c.events = append(c.events, c.event(event, action, is, about))
-	scope := guidScope{kind: 'r', id: c.repo.id}
-	if is != nil {
-		is.sequence++
-		scope.number, scope.sequence = is.number, is.sequence
-	} else {
-		c.repo.sequence++
-		scope.sequence = c.repo.sequence
-	}
-	inst := c.repo.installation.Load()
-	if !c.g.delivers(inst, event) {
+	inst, guid := c.announce(event, action, is, about)
+	if inst == nil {
 		return
 	}
 	size := len(c.repo.fixed) + len(c.actor.simple) + len(c.repo.owner.org) + 4096
@@ -84,8 +75,26 @@ func (c *change) emit(event, action string, is *issue, about string, fill func(*
 	}
 	c.repo.object(&d, "repository", nil)
 	c.g.closing(&d, c.repo.owner, c.actor, inst)
-	c.deliveries = append(c.deliveries, &delivery{guid: c.g.guid(scope), event: event, action: action,
+	c.deliveries = append(c.deliveries, &delivery{guid: guid, event: event, action: action,
 		installation: inst.id, repository: c.repo.id, payload: d})
+}
+
+// announce records an event. It returns the installation whose App is to hear of it, nil when none is, and its delivery's GUID.
+func (c *change) announce(event, action string, is *issue, about string) (*installation, string) {
+	c.events = append(c.events, c.event(event, action, is, about))
+	scope := guidScope{kind: 'r', id: c.repo.id}
+	if is != nil {
+		is.sequence++
+		scope.number, scope.sequence = is.number, is.sequence
+	} else {
+		c.repo.sequence++
+		scope.sequence = c.repo.sequence
+	}
+	inst := c.repo.installation.Load()
+	if !c.g.delivers(inst, event) {
+		return nil, ""
+	}
+	return inst, c.g.guid(scope)
 }
 
 // closing writes the last members of every payload.

@@ -72,6 +72,8 @@ type Options struct {
 	// read; issues, issue_comment, label and repository.
 	Permissions map[string]string
 	Events      []string
+	// SingleFiles are the paths that the permission single_file opens, as they are named in the App's settings.
+	SingleFiles []string
 
 	// RateLimits are GitHub's own when zero.
 	RateLimits RateLimits

@@ -17,6 +17,8 @@ func (g *GitHub) routeAll() {
 	issuesRead := []need{{"issues", "read"}, {"pull_requests", "read"}}
 	issuesWrite := []need{{"issues", "write"}, {"pull_requests", "write"}}
 	metadata := []need{{"metadata", "read"}}
+	contents := []need{{"contents", "read"}}
+	fileContents := []need{{"contents", "read"}, {"single_file", "read"}}
 	const repo = " /repos/{owner}/{repo}"
 	for _, rt := range []*route{
 		{pattern: "GET /app", access: forApp, docs: "/apps/apps#get-the-authenticated-app", handle: getApp},
@@ -42,6 +44,11 @@ func (g *GitHub) routeAll() {
 		{pattern: "GET" + repo + "/labels/{name...}", access: forRepository, needs: issuesRead, docs: "/issues/labels#get-a-label", handle: getLabel},
 		{pattern: "PATCH" + repo + "/labels/{name...}", access: forRepository, needs: issuesWrite, content: true, docs: "/issues/labels#update-a-label", handle: updateLabel},
 		{pattern: "DELETE" + repo + "/labels/{name...}", access: forRepository, needs: issuesWrite, content: true, docs: "/issues/labels#delete-a-label", handle: deleteLabel},
+
+		{pattern: "GET" + repo + "/contents", access: forRepository, needs: contents, docs: "/repos/contents#get-repository-content", handle: getContents},
+		{pattern: "GET" + repo + "/contents/{path...}", access: forRepository, needs: fileContents, docs: "/repos/contents#get-repository-content", handle: getContents},
+		{pattern: "GET" + repo + "/commits", access: forRepository, needs: contents, docs: "/commits/commits#list-commits", handle: listCommits},
+		{pattern: "GET" + repo + "/commits/{ref}", access: forRepository, needs: contents, docs: "/commits/commits#get-a-commit", handle: getCommit},
 
 		{pattern: "GET" + repo + "/issues", access: forRepository, needs: issuesRead, docs: "/issues/issues#list-repository-issues", handle: listIssues},
 		{pattern: "POST" + repo + "/issues", access: forRepository, needs: issuesWrite[:1], content: true, docs: "/issues/issues#create-an-issue", handle: createIssue},
