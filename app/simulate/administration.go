@@ -267,12 +267,30 @@ func (g *GitHub) SetPrivate(ctx context.Context, repo, login string, private boo
 	})
 }
 
+// SetArchived makes a repository read-only, for people and the App alike, or opens it again, and sends
+// repository.archived or unarchived. It needs the admin role.
+func (g *GitHub) SetArchived(ctx context.Context, repo, login string, archived bool) error {
+	return g.administer(ctx, repo, login, func(c *change) error {
+		if c.repo.archived == archived {
+			return nil
+		}
+		action := "unarchived"
+		if archived {
+			action = "archived"
+		}
+		c.repo.archived, c.repo.updated = archived, c.now
+		c.repo.prepare(g)
+		c.emit("repository", action, nil, "", nil)
+		return nil
+	})
+}
+
 // DeleteRepository deletes a repository and sends repository.deleted. It needs the admin role.
 func (g *GitHub) DeleteRepository(ctx context.Context, repo, login string) error {
 	var gone *repository
 	var owner *account
 	var key string
-	err := g.act(ctx, repo, login, RoleAdmin, func(c *change) error {
+	err := g.administer(ctx, repo, login, func(c *change) error {
 		c.emit("repository", "deleted", nil, "", nil)
 		c.repo.deleted = true
 		gone, owner, key = c.repo, c.repo.owner, strings.ToLower(c.repo.fullName())

@@ -37,6 +37,7 @@ var (
 	ErrExists    = errors.New("exists already")
 	ErrInvalid   = errors.New("invalid")
 	ErrForbidden = errors.New("forbidden")
+	ErrArchived  = errors.New("archived, so it can only be read")
 	ErrClosed    = errors.New("the simulated GitHub is closed")
 	ErrQueueFull = errors.New("the queue of webhooks is full")
 )

@@ -16,6 +16,8 @@ type issue struct {
 	state       string // "open" or "closed"
 	stateReason string
 	locked      bool
+	pinned      bool
+	assignees   []*account
 	labels      []*label
 	comments    []*comment
 	created     time.Time
@@ -43,10 +45,11 @@ type comment struct {
 // occurrence is an entry of an issue's history, as the events and timeline endpoints list it.
 type occurrence struct {
 	id       int64
-	kind     string // labeled, unlabeled, closed, reopened, renamed, transferred
+	kind     string // labeled, unlabeled, closed, reopened, renamed, transferred, assigned, ...
 	actor    *account
 	viaApp   bool
 	label    *label
+	assignee *account
 	from, to string // of a rename
 	at       time.Time
 }
@@ -146,8 +149,18 @@ func (is *issue) content(d *document) {
 	is.labelObjects(d)
 	d.str("state", is.state)
 	d.flag("locked", is.locked)
-	d.null("assignee")
-	d.members([]byte(`"assignees":[]`))
+	if len(is.assignees) > 0 {
+		d.raw("assignee", is.assignees[0].object())
+	} else {
+		d.null("assignee")
+	}
+	d.array("assignees")
+	for _, a := range is.assignees {
+		if !a.deleted.Load() {
+			d.item(a.simple)
+		}
+	}
+	d.end(']')
 	d.null("milestone")
 	d.num("comments", int64(len(is.comments)))
 	d.instant("created_at", is.created)
@@ -252,6 +265,10 @@ func (o occurrence) object(d *document, g *GitHub, r *repository) {
 		d.str("name", o.label.name)
 		d.str("color", o.label.color)
 		d.end('}')
+	}
+	if o.assignee != nil {
+		d.raw("assignee", o.assignee.object())
+		d.raw("assigner", o.actor.object())
 	}
 	if o.kind == "renamed" {
 		d.object("rename")

@@ -55,7 +55,7 @@ func (g *GitHub) servePage(w http.ResponseWriter, r *http.Request) {
 		g.write(w, r, notFound())
 	case errors.Is(err, ErrInvalid), errors.Is(err, ErrExists):
 		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
-	case errors.Is(err, ErrForbidden):
+	case errors.Is(err, ErrForbidden), errors.Is(err, ErrArchived):
 		http.Error(w, err.Error(), http.StatusForbidden)
 	default:
 		g.log.Error("the simulated GitHub failed a page", "path", r.URL.Path, "error", err)

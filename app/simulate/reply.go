@@ -103,6 +103,8 @@ func (c *call) invalid(resource, field, code, message string) reply {
 // failed turns an error of a change into GitHub's answer.
 func (c *call) failed(err error, resource, field string) reply {
 	switch {
+	case errors.Is(err, ErrArchived):
+		return fail(http.StatusForbidden, "Repository was archived so is read-only.", c.route.docs)
 	case errors.Is(err, ErrGone):
 		return fail(http.StatusGone, "This issue was deleted", c.route.docs)
 	case errors.Is(err, ErrNotFound):

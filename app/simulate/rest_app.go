@@ -2,12 +2,9 @@ package simulate
 
 import (
 	"cmp"
-	"encoding/base64"
-	"fmt"
 	"maps"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -60,10 +57,12 @@ func (g *GitHub) routeAll() {
 		{pattern: "DELETE" + repo + "/issues/{number}/labels", access: forRepository, needs: issuesWrite, content: true, docs: "/issues/labels#remove-all-labels-from-an-issue", handle: clearIssueLabels},
 		{pattern: "DELETE" + repo + "/issues/{number}/labels/{name...}", access: forRepository, needs: issuesWrite, content: true, docs: "/issues/labels#remove-a-label-from-an-issue", handle: removeIssueLabel},
 		{pattern: "GET" + repo + "/issues/{number}/comments", access: forRepository, needs: issuesRead, docs: "/issues/comments#list-issue-comments", handle: listComments},
+		{pattern: "GET" + repo + "/issues/comments", access: forRepository, needs: issuesRead, docs: "/issues/comments#list-issue-comments-for-a-repository", handle: listRepositoryComments},
 		{pattern: "POST" + repo + "/issues/{number}/comments", access: forRepository, needs: issuesWrite, content: true, docs: "/issues/comments#create-an-issue-comment", handle: createComment},
 		{pattern: "GET" + repo + "/issues/comments/{id}", access: forRepository, needs: issuesRead, docs: "/issues/comments#get-an-issue-comment", handle: getComment},
 		{pattern: "PATCH" + repo + "/issues/comments/{id}", access: forRepository, needs: issuesWrite, content: true, docs: "/issues/comments#update-an-issue-comment", handle: updateComment},
 		{pattern: "DELETE" + repo + "/issues/comments/{id}", access: forRepository, needs: issuesWrite, content: true, docs: "/issues/comments#delete-an-issue-comment", handle: deleteComment},
+		{pattern: "GET" + repo + "/issues/events", access: forRepository, needs: issuesRead, docs: "/issues/events#list-issue-events-for-a-repository", handle: listRepositoryEvents},
 		{pattern: "GET" + repo + "/issues/{number}/events", access: forRepository, needs: issuesRead, docs: "/issues/events#list-issue-events", handle: listEvents},
 		{pattern: "GET" + repo + "/issues/{number}/timeline", access: forRepository, needs: issuesRead, docs: "/issues/timeline#list-timeline-events-for-an-issue", handle: listTimeline},
 	} {
@@ -209,147 +208,6 @@ func revokeToken(c *call) reply {
 	c.inst.tokens = slices.DeleteFunc(c.inst.tokens, func(t *token) bool { return t == c.token })
 	c.inst.mu.Unlock()
 	return noContent()
-}
-
-func getHookConfig(c *call) reply {
-	var d document
-	d.begin('{')
-	d.str("content_type", "json")
-	d.str("insecure_ssl", "0")
-	if c.g.opts.WebhookSecret != "" {
-		d.str("secret", "********")
-	}
-	d.str("url", c.g.outbox.target())
-	d.end('}')
-	return ok(d)
-}
-
-// listDeliveries pages with a cursor, newest first. Its status filter goes by the status code, as GitHub's does: a
-// failed connection has none and is found by neither value.
-func listDeliveries(c *call) reply {
-	q := c.r.URL.Query()
-	size, err := strconv.Atoi(q.Get("per_page"))
-	if err != nil || size < 1 {
-		size = 30
-	}
-	size = min(size, 100)
-	below := int64(1) << 62
-	if cursor := q.Get("cursor"); cursor != "" {
-		raw, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(cursor, "v1_"))
-		if err == nil {
-			below, err = strconv.ParseInt(string(raw), 10, 64)
-		}
-		if err != nil {
-			return fail(http.StatusUnprocessableEntity, "Invalid cursor", c.route.docs)
-		}
-	}
-	status := q.Get("status")
-	if status != "" && status != "success" && status != "failure" {
-		return fail(http.StatusUnprocessableEntity, "Invalid status", c.route.docs)
-	}
-	attempts := c.g.Attempts()
-	slices.Reverse(attempts)
-	var d document
-	var last int64
-	more, n := false, 0
-	d.begin('[')
-	for _, a := range attempts {
-		success := a.StatusCode >= 200 && a.StatusCode < 400
-		failure := a.StatusCode >= 400
-		if a.ID >= below || status == "success" && !success || status == "failure" && !failure {
-			continue
-		}
-		if n == size {
-			more = true
-			break
-		}
-		n++
-		last = a.ID
-		d.begin('{')
-		a.summary(&d)
-		d.end('}')
-	}
-	d.end(']')
-	out := ok(d)
-	if more {
-		q.Set("cursor", "v1_"+base64.RawURLEncoding.EncodeToString(strconv.AppendInt(nil, last, 10)))
-		out.header = http.Header{"Link": {fmt.Sprintf(`<%s/app/hook/deliveries?%s>; rel="next"`, c.g.apiURL, q.Encode())}}
-	}
-	return out
-}
-
-func (a *Attempt) summary(d *document) {
-	d.num("id", a.ID)
-	d.str("guid", a.GUID)
-	d.instant("delivered_at", a.At)
-	d.flag("redelivery", a.Redelivery)
-	d.key("duration")
-	*d = strconv.AppendFloat(*d, a.Duration.Seconds(), 'f', 2, 64)
-	d.str("status", a.Status)
-	d.num("status_code", int64(a.StatusCode))
-	d.str("event", a.Event)
-	d.text("action", a.Action)
-	for _, about := range []struct {
-		name string
-		id   int64
-	}{{"installation_id", a.Installation}, {"repository_id", a.Repository}} {
-		if about.id == 0 {
-			d.null(about.name)
-		} else {
-			d.num(about.name, about.id)
-		}
-	}
-	d.null("throttled_at")
-}
-
-func (c *call) attempt() *Attempt {
-	for _, a := range c.g.Attempts() {
-		if a.ID == c.id("id") {
-			return a
-		}
-	}
-	return nil
-}
-
-func getDelivery(c *call) reply {
-	a := c.attempt()
-	if a == nil {
-		return notFound()
-	}
-	var d document
-	d.begin('{')
-	a.summary(&d)
-	d.str("url", a.URL)
-	d.object("request")
-	d.object("headers")
-	c.g.outbox.header(&delivery{guid: a.GUID, event: a.Event, payload: a.Payload}, func(name, value string) { d.str(name, value) })
-	d.end('}')
-	d.raw("payload", a.Payload)
-	d.end('}')
-	d.object("response")
-	d.object("headers")
-	for _, name := range slices.Sorted(maps.Keys(a.answerHeader)) {
-		d.comma()
-		d = appendString(d, name)
-		d = append(d, ':')
-		d = appendString(d, strings.Join(a.answerHeader[name], ", "))
-	}
-	d.end('}')
-	d.text("payload", string(a.answer))
-	d.end('}')
-	d.end('}')
-	return ok(d)
-}
-
-func redeliver(c *call) reply {
-	a := c.attempt()
-	if a == nil {
-		return notFound()
-	}
-	if err := c.g.redeliver(c.r.Context(), a); err != nil {
-		return c.failed(err, "Delivery", "id")
-	}
-	return reply{status: http.StatusAccepted, body: []byte("{}")}
 }
 
 func getRateLimit(c *call) reply {

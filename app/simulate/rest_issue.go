@@ -70,12 +70,9 @@ func listIssues(c *call) reply {
 	if state != "open" && state != "closed" && state != "all" {
 		return c.invalid("Issue", "state", "invalid", "")
 	}
-	var since time.Time
-	if text := q.Get("since"); text != "" {
-		var err error
-		if since, err = time.Parse(time.RFC3339, text); err != nil {
-			return c.invalid("Issue", "since", "invalid", "")
-		}
+	since, out := c.since()
+	if out != nil {
+		return *out
 	}
 	creator := q.Get("creator")
 	c.repo.mu.Lock()
@@ -113,6 +110,20 @@ func listIssues(c *call) reply {
 	}
 	d.end(']')
 	return c.listed(w, d)
+}
+
+// since is the time after which the caller wants what was changed, the zero time when it wants all.
+func (c *call) since() (time.Time, *reply) {
+	text := c.r.URL.Query().Get("since")
+	if text == "" {
+		return time.Time{}, nil
+	}
+	since, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		out := c.invalid("Issue", "since", "invalid", "")
+		return time.Time{}, &out
+	}
+	return since, nil
 }
 
 func createIssue(c *call) reply {
@@ -181,106 +192,6 @@ func updateIssue(c *call) reply {
 	})
 }
 
-func listComments(c *call) reply {
-	return c.onIssue(func(is *issue) reply {
-		comments := is.comments
-		if since, err := time.Parse(time.RFC3339, c.r.URL.Query().Get("since")); err == nil {
-			comments = slices.DeleteFunc(slices.Clone(comments), func(m *comment) bool { return m.updated.Before(since) })
-		}
-		w := c.window(len(comments))
-		var d document
-		d.begin('[')
-		for _, m := range comments[w.first:w.last] {
-			m.object(&d, "", c.g, c.repo)
-		}
-		d.end(']')
-		return c.listed(w, d)
-	})
-}
-
-func (c *call) body() (string, *reply) {
-	var asked struct {
-		Body string `json:"body"`
-	}
-	if out := c.decode(&asked); out != nil {
-		return "", out
-	}
-	if asked.Body == "" {
-		out := c.invalid("IssueComment", "body", "missing_field", "")
-		return "", &out
-	}
-	return asked.Body, nil
-}
-
-func createComment(c *call) reply {
-	body, out := c.body()
-	if out != nil {
-		return *out
-	}
-	return c.changeIssue("IssueComment", "body", func(ch *change, is *issue) (reply, error) {
-		m, err := ch.comment(is, body)
-		if err != nil {
-			return reply{}, err
-		}
-		var d document
-		m.object(&d, "", c.g, c.repo)
-		return created(d), nil
-	})
-}
-
-func getComment(c *call) reply {
-	c.repo.mu.Lock()
-	defer c.repo.mu.Unlock()
-	m := c.repo.comments[c.id("id")]
-	if m == nil {
-		return notFound()
-	}
-	var d document
-	m.object(&d, "", c.g, c.repo)
-	return changed(d, m.updated)
-}
-
-// changeComment changes the comment in the path; an App edits and deletes only what it wrote itself.
-func (c *call) changeComment(f func(*change, *comment) error) (reply, bool) {
-	var d document
-	err := c.act(func(ch *change) error {
-		m := ch.repo.comments[c.id("id")]
-		switch {
-		case m == nil:
-			return ErrNotFound
-		case m.author != c.g.bot:
-			return ErrForbidden
-		}
-		err := f(ch, m)
-		m.object(&d, "", c.g, c.repo)
-		return err
-	})
-	if err != nil {
-		return c.failed(err, "IssueComment", "body"), false
-	}
-	return ok(d), true
-}
-
-func updateComment(c *call) reply {
-	body, out := c.body()
-	if out != nil {
-		return *out
-	}
-	answer, _ := c.changeComment(func(ch *change, m *comment) error { return ch.editComment(m, body) })
-	return answer
-}
-
-func deleteComment(c *call) reply {
-	answer, done := c.changeComment(func(ch *change, m *comment) error {
-		ch.deleteComment(m)
-		return nil
-	})
-	if done {
-		return noContent()
-	}
-	return answer
-}
-
 func listEvents(c *call) reply {
 	return c.onIssue(func(is *issue) reply {
 		w := c.window(len(is.history))
@@ -292,6 +203,37 @@ func listEvents(c *call) reply {
 		d.end(']')
 		return c.listed(w, d)
 	})
+}
+
+// listRepositoryEvents lists what happened to all issues, newest first, each event with its issue.
+func listRepositoryEvents(c *call) reply {
+	type happened struct {
+		is *issue
+		o  occurrence
+	}
+	c.repo.mu.Lock()
+	defer c.repo.mu.Unlock()
+	var found []happened
+	for _, is := range c.repo.issues {
+		if is.deleted || is.movedTo != "" {
+			continue
+		}
+		for _, o := range is.history {
+			found = append(found, happened{is, o})
+		}
+	}
+	slices.SortFunc(found, func(a, b happened) int { return cmp.Compare(b.o.id, a.o.id) })
+	w := c.window(len(found))
+	var d document
+	d.begin('[')
+	for _, h := range found[w.first:w.last] {
+		h.o.object(&d, c.g, c.repo)
+		d = d[:len(d)-1]
+		h.is.object(&d, "issue", c.g, c.repo)
+		d.end('}')
+	}
+	d.end(']')
+	return c.listed(w, d)
 }
 
 // listTimeline lists the issue's events and comments in the order of their time.

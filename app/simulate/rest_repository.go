@@ -212,5 +212,10 @@ func deleteLabel(c *call) reply {
 
 // act changes the call's repository in the name of the App's bot.
 func (c *call) act(f func(*change) error) error {
-	return c.g.change(c.r.Context(), c.repo, c.g.bot, true, f)
+	return c.g.change(c.r.Context(), c.repo, c.g.bot, true, func(ch *change) error {
+		if err := ch.writable(); err != nil {
+			return err
+		}
+		return f(ch)
+	})
 }
