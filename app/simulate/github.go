@@ -137,7 +137,7 @@ type GitHub struct {
 	requests  atomic.Uint64
 	pings     atomic.Uint64
 
-	ids struct{ account, repository, issue, comment, label, event, installation atomic.Int64 }
+	ids struct{ account, repository, issue, comment, label, event, installation, reaction, check atomic.Int64 }
 
 	mu            sync.RWMutex
 	accounts      map[string]*account
@@ -176,6 +176,8 @@ func New(o Options) (*GitHub, error) {
 	g.ids.label.Store(8_200_000_000)
 	g.ids.event.Store(17_000_000_000)
 	g.ids.installation.Store(64_000_000)
+	g.ids.reaction.Store(290_000_000)
+	g.ids.check.Store(52_000_000_000)
 	g.created = g.now()
 	limits := o.RateLimits.withDefaults()
 	g.limits.Store(&limits)

@@ -41,6 +41,7 @@ type repository struct {
 	defaultBranch string
 	branches      map[string]*commit // by name; none while the repository is empty
 	commits       map[string]*commit // by SHA
+	checks        []*checkRun        // by ID
 
 	sequence uint64        // of events that belong to no issue
 	waiters  int           // of WaitFor

@@ -16,6 +16,7 @@ func (g *GitHub) routeAll() {
 	metadata := []need{{"metadata", "read"}}
 	contents := []need{{"contents", "read"}}
 	fileContents := []need{{"contents", "read"}, {"single_file", "read"}}
+	checks := func(level string) []need { return []need{{"checks", level}} }
 	const repo = " /repos/{owner}/{repo}"
 	for _, rt := range []*route{
 		{pattern: "GET /app", access: forApp, docs: "/apps/apps#get-the-authenticated-app", handle: getApp},
@@ -47,6 +48,12 @@ func (g *GitHub) routeAll() {
 		{pattern: "GET" + repo + "/commits", access: forRepository, needs: contents, docs: "/commits/commits#list-commits", handle: listCommits},
 		{pattern: "GET" + repo + "/commits/{ref}", access: forRepository, needs: contents, docs: "/commits/commits#get-a-commit", handle: getCommit},
 
+		{pattern: "POST" + repo + "/check-runs", access: forRepository, needs: checks("write"), content: true, docs: "/checks/runs#create-a-check-run", handle: createCheckRun},
+		{pattern: "GET" + repo + "/check-runs/{id}", access: forRepository, needs: checks("read"), docs: "/checks/runs#get-a-check-run", handle: getCheckRun},
+		{pattern: "PATCH" + repo + "/check-runs/{id}", access: forRepository, needs: checks("write"), content: true, docs: "/checks/runs#update-a-check-run", handle: updateCheckRun},
+		{pattern: "GET" + repo + "/check-runs/{id}/annotations", access: forRepository, needs: checks("read"), docs: "/checks/runs#list-check-run-annotations", handle: listAnnotations},
+		{pattern: "GET" + repo + "/commits/{ref}/check-runs", access: forRepository, needs: checks("read"), docs: "/checks/runs#list-check-runs-for-a-git-reference", handle: listCheckRuns},
+
 		{pattern: "GET" + repo + "/issues", access: forRepository, needs: issuesRead, docs: "/issues/issues#list-repository-issues", handle: listIssues},
 		{pattern: "POST" + repo + "/issues", access: forRepository, needs: issuesWrite[:1], content: true, docs: "/issues/issues#create-an-issue", handle: createIssue},
 		{pattern: "GET" + repo + "/issues/{number}", access: forRepository, needs: issuesRead, docs: "/issues/issues#get-an-issue", handle: getIssue},
@@ -62,6 +69,9 @@ func (g *GitHub) routeAll() {
 		{pattern: "GET" + repo + "/issues/comments/{id}", access: forRepository, needs: issuesRead, docs: "/issues/comments#get-an-issue-comment", handle: getComment},
 		{pattern: "PATCH" + repo + "/issues/comments/{id}", access: forRepository, needs: issuesWrite, content: true, docs: "/issues/comments#update-an-issue-comment", handle: updateComment},
 		{pattern: "DELETE" + repo + "/issues/comments/{id}", access: forRepository, needs: issuesWrite, content: true, docs: "/issues/comments#delete-an-issue-comment", handle: deleteComment},
+		{pattern: "GET" + repo + "/issues/comments/{id}/reactions", access: forRepository, needs: issuesRead, docs: "/reactions/reactions#list-reactions-for-an-issue-comment", handle: listReactions},
+		{pattern: "POST" + repo + "/issues/comments/{id}/reactions", access: forRepository, needs: issuesWrite, content: true, docs: "/reactions/reactions#create-reaction-for-an-issue-comment", handle: createReaction},
+		{pattern: "DELETE" + repo + "/issues/comments/{id}/reactions/{reaction}", access: forRepository, needs: issuesWrite, content: true, docs: "/reactions/reactions#delete-an-issue-comment-reaction", handle: deleteReaction},
 		{pattern: "GET" + repo + "/issues/events", access: forRepository, needs: issuesRead, docs: "/issues/events#list-issue-events-for-a-repository", handle: listRepositoryEvents},
 		{pattern: "GET" + repo + "/issues/{number}/events", access: forRepository, needs: issuesRead, docs: "/issues/events#list-issue-events", handle: listEvents},
 		{pattern: "GET" + repo + "/issues/{number}/timeline", access: forRepository, needs: issuesRead, docs: "/issues/timeline#list-timeline-events-for-an-issue", handle: listTimeline},
