@@ -95,6 +95,8 @@ type Options struct {
 	// OnEvent, when not nil, is called after every change of state, by whoever made it, before its webhooks are queued. It must be quick
 	// and must not call a method that changes state. Events of one issue may arrive out of order when several people act at once.
 	OnEvent func(Event)
+	// OnRequest, when not nil, is told of every request to the API once it was answered. It is called by many requests at once and must be quick.
+	OnRequest func(Exchange)
 }
 
 // Event is one thing that happened.

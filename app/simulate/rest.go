@@ -57,12 +57,15 @@ func (g *GitHub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.servePage(w, r)
 		return
 	}
+	watched, tell := g.witnessed(w, r)
 	if target, ok := g.normalise(r); !ok {
-		g.write(w, r, target)
+		g.write(watched, r, target)
+		tell("")
 		return
 	}
 	if rt := g.router.find(r); rt != nil {
-		g.serve(rt, w, r)
+		defer tell(rt.pattern) // in a panic too, by which a connection is broken off
+		g.serve(rt, watched, r)
 		return
 	}
 	if r.Method == http.MethodGet && !strings.HasPrefix(r.RequestURI, "/api/") {
@@ -70,7 +73,8 @@ func (g *GitHub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	g.unknown.count.Add(1)
-	g.write(w, r, notFound())
+	g.write(watched, r, notFound())
+	tell(g.unknown.pattern)
 }
 
 // normalise strips the prefix of an Enterprise Server and resolves /repositories/{id} paths and renamed repositories.

@@ -1,6 +1,7 @@
 package simulate
 
 import (
+	"cmp"
 	"encoding/base64"
 	"fmt"
 	"maps"
@@ -102,12 +103,15 @@ func (a *Attempt) summary(d *document) {
 }
 
 func (c *call) attempt() *Attempt {
-	for _, a := range c.g.Attempts() {
-		if a.ID == c.id("id") {
-			return a
-		}
+	o := c.g.outbox
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.log.trim(c.g.clock.Now())
+	at, found := slices.BinarySearchFunc(o.log.attempts, c.id("id"), func(a *Attempt, id int64) int { return cmp.Compare(a.ID, id) })
+	if !found {
+		return nil
 	}
-	return nil
+	return o.log.attempts[at]
 }
 
 func getDelivery(c *call) reply {
