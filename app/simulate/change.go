@@ -16,6 +16,7 @@ type change struct {
 	repo       *repository
 	actor      *account
 	viaApp     bool
+	why        *intent // of what is being done, nil when nobody gave a reason
 	now        time.Time
 	deliveries []*delivery
 	events     []Event
@@ -124,7 +125,7 @@ func (c *change) touch(is *issue) {
 }
 
 func (c *change) remember(is *issue, o occurrence) {
-	o.id, o.actor, o.viaApp, o.at = c.g.ids.event.Add(1), c.actor, c.viaApp, c.now
+	o.id, o.actor, o.viaApp, o.at, o.why = c.g.ids.event.Add(1), c.actor, c.viaApp, c.now, c.why
 	is.remember(o, c.g.opts.EventsPerIssue)
 }
 
@@ -177,6 +178,7 @@ func (c *change) addLabel(is *issue, l *label) {
 		return
 	}
 	is.labels = append(is.labels, l)
+	c.invalidate(is, "add_label", l.id)
 	c.labelled(is, l)
 }
 
@@ -384,6 +386,7 @@ func (c *change) deleteLabel(l *label) {
 	delete(c.repo.labels, strings.ToLower(l.name))
 	c.repo.labelOrder = slices.DeleteFunc(c.repo.labelOrder, func(other *label) bool { return other == l })
 	for _, is := range c.repo.issues {
+		c.invalidate(is, "add_label", l.id)
 		if at := is.has(l); at >= 0 {
 			is.labels = slices.Delete(is.labels, at, at+1)
 		}

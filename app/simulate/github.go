@@ -76,6 +76,13 @@ type Options struct {
 	// SingleFiles are the paths that the permission single_file opens, as they are named in the App's settings.
 	SingleFiles []string
 
+	// Suggestions makes this a server that knows suggested changes and their reasons, as github.com does where the feature
+	// is enabled. One that does not ignores what it is told of them: a label to be suggested is put on the issue.
+	Suggestions bool
+	// IssueTypePermission is the permission whose write level is push access where issue types are concerned; without it a
+	// type is dropped silently. "issues" when empty, as github.com has it; a stricter server may want "contents".
+	IssueTypePermission string
+
 	// RateLimits are GitHub's own when zero.
 	RateLimits RateLimits
 	// DeliveryFaults are what goes wrong on the way to the webhook; nothing when zero. SetDeliveryFaults changes them.
@@ -139,7 +146,7 @@ type GitHub struct {
 	requests  atomic.Uint64
 	pings     atomic.Uint64
 
-	ids struct{ account, repository, issue, comment, label, event, installation, reaction, check atomic.Int64 }
+	ids struct{ account, repository, issue, comment, label, event, installation, reaction, check, suggestion, issueType atomic.Int64 }
 
 	mu            sync.RWMutex
 	accounts      map[string]*account
@@ -180,6 +187,8 @@ func New(o Options) (*GitHub, error) {
 	g.ids.installation.Store(64_000_000)
 	g.ids.reaction.Store(290_000_000)
 	g.ids.check.Store(52_000_000_000)
+	g.ids.issueType.Store(2_100_000)
+	g.ids.suggestion.Store(4_300_000_000)
 	g.created = g.now()
 	limits := o.RateLimits.withDefaults()
 	g.limits.Store(&limits)
@@ -230,6 +239,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.ClientID == "" {
 		o.ClientID = fmt.Sprintf("Iv23li%014d", o.AppID)
+	}
+	if o.IssueTypePermission == "" {
+		o.IssueTypePermission = "issues"
 	}
 	if o.Permissions == nil {
 		o.Permissions = map[string]string{"issues": "write", "contents": "read"}

@@ -18,6 +18,8 @@ type issue struct {
 	locked      bool
 	pinned      bool
 	assignees   []*account
+	kind        *issueType
+	suggestions []*suggestion
 	labels      []*label
 	comments    []*comment
 	created     time.Time
@@ -52,6 +54,9 @@ type occurrence struct {
 	label    *label
 	assignee *account
 	from, to string // of a rename
+	before   *issueType
+	after    *issueType
+	why      *intent
 	at       time.Time
 }
 
@@ -119,7 +124,11 @@ func (is *issue) object(d *document, name string, g *GitHub, r *repository) {
 	d.num("id", is.id)
 	d.str("node_id", is.nodeID(r))
 	is.content(d)
-	d.null("type")
+	if is.kind != nil {
+		d.raw("type", is.kind.object)
+	} else {
+		d.null("type")
+	}
 	d.null("active_lock_reason")
 	if is.pull {
 		d.flag("draft", false)
@@ -259,6 +268,23 @@ func (o occurrence) object(d *document, g *GitHub, r *repository) {
 		d.str("name", o.label.name)
 		d.str("color", o.label.color)
 		d.end('}')
+	}
+	if o.after != nil {
+		d.raw("issue_type", o.after.object)
+		if o.before != nil {
+			d.raw("prev_issue_type", o.before.object)
+		}
+	} else if o.before != nil {
+		d.raw("issue_type", o.before.object)
+	}
+	if g.opts.Suggestions && o.kind != "renamed" && o.kind != "transferred" {
+		if o.why != nil {
+			d.object("intent")
+			o.why.members(d)
+			d.end('}')
+		} else {
+			d.null("intent")
+		}
 	}
 	if o.assignee != nil {
 		d.raw("assignee", o.assignee.object())

@@ -235,6 +235,7 @@ func (g *GitHub) TransferIssue(ctx context.Context, repo string, number int, log
 	var location string
 	err = g.act(ctx, to, login, RoleWrite, func(c *change) error {
 		is := &copied
+		is.suggestions = nil
 		is.id, is.number, is.sequence, is.updated = g.ids.issue.Add(1), len(target.issues)+1, 0, c.now
 		is.labels = slices.DeleteFunc(is.labels, func(l *label) bool { return target.labels[strings.ToLower(l.name)] == nil })
 		for i, l := range is.labels {

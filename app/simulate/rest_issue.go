@@ -74,7 +74,7 @@ func listIssues(c *call) reply {
 	if out != nil {
 		return *out
 	}
-	creator := q.Get("creator")
+	creator, kind := q.Get("creator"), q.Get("type")
 	c.repo.mu.Lock()
 	defer c.repo.mu.Unlock()
 	var wanted []*label
@@ -87,7 +87,7 @@ func listIssues(c *call) reply {
 	for _, is := range c.repo.issues {
 		switch {
 		case is.deleted || is.movedTo != "", state != "all" && is.state != state, is.updated.Before(since),
-			creator != "" && !strings.EqualFold(is.author.name(), creator),
+			!is.ofType(kind), creator != "" && !strings.EqualFold(is.author.name(), creator),
 			slices.ContainsFunc(wanted, func(l *label) bool { return l == nil || is.has(l) < 0 }):
 			continue
 		}
@@ -126,11 +126,25 @@ func (c *call) since() (time.Time, *reply) {
 	return since, nil
 }
 
+// ofType tells whether the issue has the type that a list is asked for: a name, "*" for any, "none", or nothing for all.
+func (is *issue) ofType(wanted string) bool {
+	switch wanted {
+	case "":
+		return true
+	case "*":
+		return is.kind != nil
+	case "none":
+		return is.kind == nil
+	}
+	return is.kind != nil && strings.EqualFold(is.kind.name, wanted)
+}
+
 func createIssue(c *call) reply {
 	var asked struct {
 		Title  string      `json:"title"`
 		Body   string      `json:"body"`
-		Labels []labelName `json:"labels"`
+		Labels []labelWish `json:"labels"`
+		Type   typeWish    `json:"type"`
 	}
 	if out := c.decode(&asked); out != nil {
 		return *out
@@ -144,8 +158,13 @@ func createIssue(c *call) reply {
 		if err != nil {
 			return err
 		}
+		kind, err := c.checkType(ch, asked.Type)
+		if err != nil {
+			return err
+		}
 		is, err := ch.open(NewIssue{Title: asked.Title, Body: asked.Body}, false, labels)
 		if err == nil {
+			err = c.giveType(ch, is, asked.Type, kind)
 			out = created(c.issueObject(is))
 		}
 		return err
@@ -162,7 +181,8 @@ func updateIssue(c *call) reply {
 		Body        *string      `json:"body"`
 		State       *string      `json:"state"`
 		StateReason *string      `json:"state_reason"`
-		Labels      *[]labelName `json:"labels"`
+		Labels      *[]labelWish `json:"labels"`
+		Type        typeWish     `json:"type"`
 	}
 	if out := c.decode(&asked); out != nil {
 		return *out
@@ -170,7 +190,14 @@ func updateIssue(c *call) reply {
 	if asked.State != nil && *asked.State != "open" && *asked.State != "closed" {
 		return c.invalid("Issue", "state", "invalid", "")
 	}
+	if asked.Labels != nil && c.g.opts.Suggestions && slices.ContainsFunc(*asked.Labels, func(w labelWish) bool { return w.why.Suggest }) {
+		return c.invalid("Issue", "labels", "invalid", "This simulation takes suggested labels only where labels are added to an issue.")
+	}
 	return c.changeIssue("Issue", "title", func(ch *change, is *issue) (reply, error) {
+		kind, err := c.checkType(ch, asked.Type)
+		if err != nil {
+			return reply{}, err
+		}
 		if err := ch.edit(is, asked.Title, asked.Body); err != nil {
 			return reply{}, err
 		}
@@ -187,6 +214,9 @@ func updateIssue(c *call) reply {
 				reason = *asked.StateReason
 			}
 			ch.setState(is, *asked.State, reason)
+		}
+		if err := c.giveType(ch, is, asked.Type, kind); err != nil {
+			return reply{}, err
 		}
 		return ok(c.issueObject(is)), nil
 	})
