@@ -28,7 +28,7 @@ type NewRepository struct {
 }
 
 // CreateRepository creates a repository, and its owner's account where needed. An App installed on all repositories of
-// the owner gets it at once, with installation_repositories.added.
+// the owner gets it at once, with installation_repositories.added and repository.created.
 func (g *GitHub) CreateRepository(ctx context.Context, n NewRepository) error {
 	kind := kindOrganization
 	if n.Personal {
@@ -93,10 +93,20 @@ func (g *GitHub) CreateRepository(ctx context.Context, n NewRepository) error {
 	everywhere.mu.Lock()
 	all := everywhere.all
 	everywhere.mu.Unlock()
-	if all {
-		return g.adopt(ctx, everywhere, []*repository{r})
+	if !all {
+		return nil
 	}
-	return nil
+	if err := g.adopt(ctx, everywhere, []*repository{r}); err != nil {
+		return err
+	}
+	sender, err := g.administrator(owner, "")
+	if err != nil {
+		return err
+	}
+	return g.change(ctx, r, sender, false, func(c *change) error {
+		c.emit("repository", "created", nil, "", nil)
+		return nil
+	})
 }
 
 func validRepositoryName(name string) bool {

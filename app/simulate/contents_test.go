@@ -106,7 +106,7 @@ func TestContentsThroughTheRealClient(t *testing.T) {
 }
 
 func TestASingleFileIsAllThatItsPermissionOpens(t *testing.T) {
-	g := start(t, Options{SingleFiles: []string{".github/dispatchai.yml"}, Permissions: map[string]string{"issues": "write", "single_file": "read"}})
+	g := start(t, Options{Permissions: map[string]string{"issues": "write", "single_file": "read"}})
 	ctx := testContext(t)
 	id := install(t, g, InstallOptions{})
 	gh := client(t, g, id)
@@ -118,6 +118,10 @@ func TestASingleFileIsAllThatItsPermissionOpens(t *testing.T) {
 		return status(err)
 	}
 	files(t, g, "acme/widget", NewCommit{Files: map[string]string{"README.md": "x"}})
+	if unnamed := get(".github/dispatchai.yml"); unnamed != 403 {
+		t.Errorf("a file that is not named in the settings: %d, want 403", unnamed)
+	}
+	g.SetSingleFiles(".github/dispatchai.yml")
 	before := get(".github/dispatchai.yml")
 	files(t, g, "acme/widget", NewCommit{Files: map[string]string{".github/dispatchai.yml": "mode: apply\n"}})
 	if got, want := []int{before, get(".github/dispatchai.yml"), get("README.md"), get(".github"), get("")}, []int{404, 200, 403, 403, 403}; !slices.Equal(got, want) {

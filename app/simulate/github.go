@@ -73,7 +73,7 @@ type Options struct {
 	// read; issues, issue_comment, label and repository.
 	Permissions map[string]string
 	Events      []string
-	// SingleFiles are the paths that the permission single_file opens, as they are named in the App's settings.
+	// SingleFiles are the paths that the permission single_file opens, as they are named in the App's settings. SetSingleFiles changes them.
 	SingleFiles []string
 
 	// Suggestions makes this a server that knows suggested changes and their reasons, as github.com does where the feature
@@ -156,6 +156,8 @@ type GitHub struct {
 	moved         map[string]int64 // former full names, lower case -> repository
 	installations map[int64]*installation
 
+	singleFiles atomic.Pointer[[]string] // see SetSingleFiles
+
 	lifecycle sync.Mutex
 	stop      context.CancelFunc
 	done      chan struct{}
@@ -190,6 +192,7 @@ func New(o Options) (*GitHub, error) {
 	g.ids.issueType.Store(2_100_000)
 	g.ids.suggestion.Store(4_300_000_000)
 	g.created = g.now()
+	g.SetSingleFiles(o.SingleFiles...)
 	limits := o.RateLimits.withDefaults()
 	g.limits.Store(&limits)
 	g.faults.seed = o.Seed
@@ -304,6 +307,12 @@ func (g *GitHub) WebhookSecret() string { return g.opts.WebhookSecret }
 // PrivateKeyPEM is the App's private key in the form GitHub lets one download it, PKCS #1.
 func (g *GitHub) PrivateKeyPEM() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(g.key)})
+}
+
+// SetSingleFiles names the files that the permission single_file opens, as somebody does by hand in the App's settings.
+func (g *GitHub) SetSingleFiles(paths ...string) {
+	paths = slices.Clone(paths)
+	g.singleFiles.Store(&paths)
 }
 
 // Start serves the API and sends webhooks until ctx ends or Close is called.

@@ -408,6 +408,12 @@ func TestInstallationsComeAndGo(t *testing.T) {
 		t.Errorf("a suspended installation = %v, %v", inst, err)
 	}
 	must(t, g.Unsuspend(ctx, id))
+	if inst, _, err := app.Apps.FindOrganizationInstallation(ctx, "ACME"); err != nil || inst.GetID() != id {
+		t.Errorf("the organisation's installation = %v, %v", inst, err)
+	}
+	if _, _, err := app.Apps.FindUserInstallation(ctx, "ada"); status(err) != 404 {
+		t.Errorf("an installation where there is none: %v, want 404", err)
+	}
 	must(t, g.AddRepositories(ctx, id, "gadget"))
 	if _, _, err := gh.Repositories.Get(ctx, "acme", "gadget"); err != nil {
 		t.Errorf("an added repository: %v", err)

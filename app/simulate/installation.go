@@ -37,7 +37,6 @@ type installation struct {
 type grant struct {
 	permissions map[string]string
 	events      []string
-	singleFiles []string // that the "single file" permission opens
 }
 
 // token is an installation access token. It is immutable.
@@ -60,8 +59,6 @@ type InstallOptions struct {
 	Permissions map[string]string
 	// Events subscribed to. Nil means the App's own (Options.Events).
 	Events []string
-	// SingleFiles are the paths that the permission single_file opens. Nil means the App's own (Options.SingleFiles).
-	SingleFiles []string
 	// Sender is the login of who does it; empty means the account itself, or its first administrator.
 	Sender string
 }
@@ -135,10 +132,7 @@ func (g *GitHub) Install(ctx context.Context, account string, o InstallOptions) 
 	if o.Events == nil {
 		o.Events = g.opts.Events
 	}
-	if o.SingleFiles == nil {
-		o.SingleFiles = g.opts.SingleFiles
-	}
-	gr := &grant{permissions: maps.Clone(o.Permissions), events: slices.Clone(o.Events), singleFiles: slices.Clone(o.SingleFiles)}
+	gr := &grant{permissions: maps.Clone(o.Permissions), events: slices.Clone(o.Events)}
 	gr.permissions["metadata"] = "read" // mandatory for every App
 	repos, err := g.selectRepositories(owner, o.Repositories)
 	if err != nil {
@@ -276,10 +270,10 @@ func (inst *installation) object(d *document, g *GitHub, webhook bool) {
 		d.instant("created_at", inst.created)
 		d.instant("updated_at", inst.updated)
 	}
-	if len(gr.singleFiles) > 0 && gr.permissions["single_file"] != "" {
-		d.str("single_file_name", gr.singleFiles[0])
-		d.flag("has_multiple_single_files", len(gr.singleFiles) > 1)
-		d.strings("single_file_paths", gr.singleFiles)
+	if files := *g.singleFiles.Load(); len(files) > 0 && gr.permissions["single_file"] != "" {
+		d.str("single_file_name", files[0])
+		d.flag("has_multiple_single_files", len(files) > 1)
+		d.strings("single_file_paths", files)
 	} else {
 		d.null("single_file_name")
 		d.flag("has_multiple_single_files", false)
@@ -384,7 +378,7 @@ func (g *GitHub) AcceptPermissions(ctx context.Context, id int64, permissions ma
 	if err != nil {
 		return err
 	}
-	gr := &grant{permissions: maps.Clone(permissions), events: slices.Clone(events), singleFiles: inst.grant.Load().singleFiles}
+	gr := &grant{permissions: maps.Clone(permissions), events: slices.Clone(events)}
 	if gr.permissions == nil {
 		gr.permissions = map[string]string{}
 	}

@@ -127,21 +127,18 @@ func (c *change) setType(is *issue, t *issueType) {
 	}
 	is.kind = t
 	c.touch(is)
-	if t != nil {
-		c.invalidate(is, "set_type", t.id)
-	}
-	switch {
-	case t == nil:
+	if t == nil {
 		c.remember(is, occurrence{kind: "issue_type_removed", before: old})
 		c.emit("issues", "untyped", is, old.name, func(d *document) { d.raw("type", old.object) })
-	default:
-		o := occurrence{kind: "issue_type_added", after: t}
-		if old != nil {
-			o.kind, o.before = "issue_type_changed", old
-		}
-		c.remember(is, o)
-		c.emit("issues", "typed", is, t.name, func(d *document) { d.raw("type", t.object) })
+		return
 	}
+	c.invalidate(is, "set_type", t.id)
+	o := occurrence{kind: "issue_type_added", after: t}
+	if old != nil {
+		o.kind, o.before = "issue_type_changed", old
+	}
+	c.remember(is, o)
+	c.emit("issues", "typed", is, t.name, func(d *document) { d.raw("type", t.object) })
 }
 
 // typeWish is the type in a request: a name, null for none, or an object with both and a reason.

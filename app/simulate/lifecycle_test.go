@@ -42,6 +42,7 @@ func TestTheLifeOfAnInstallationAndItsRepositories(t *testing.T) {
 		{"renaming", func() error { return g.RenameRepository(ctx, "acme/widget", "ada", "sprocket") }, []string{"repository.renamed"}},
 		{"giving away", func() error { return g.TransferRepository(ctx, "acme/sprocket", "ada", "elsewhere") }, []string{"repository.transferred", "installation_repositories.removed"}},
 		{"deleting", func() error { return g.DeleteRepository(ctx, "acme/gadget", "ada") }, []string{"repository.deleted", "installation_repositories.removed"}},
+		{"creating", func() error { return g.CreateRepository(ctx, NewRepository{Owner: "acme", Name: "fresh"}) }, []string{"installation_repositories.added", "repository.created"}},
 		{"suspending", func() error { return g.Suspend(ctx, id) }, []string{"installation.suspend"}},
 		{"creating while suspended", func() error { return g.CreateRepository(ctx, NewRepository{Owner: "acme", Name: "quiet"}) }, nil},
 		{"opening while suspended", func() error {
@@ -65,7 +66,7 @@ func TestTheLifeOfAnInstallationAndItsRepositories(t *testing.T) {
 			must(t, err)
 			switch e := parsed.(type) {
 			case *github.InstallationEvent:
-				if e.GetInstallation().GetID() != id || e.GetAction() == "new_permissions_accepted" && len(e.Repositories) != 1 || e.GetAction() == "deleted" && len(e.Repositories) != 1 {
+				if e.GetInstallation().GetID() != id || e.GetAction() == "new_permissions_accepted" && len(e.Repositories) != 1 || e.GetAction() == "deleted" && len(e.Repositories) != 2 {
 					t.Errorf("%s: %s", s.name, one.payload)
 				}
 			case *github.IssuesEvent:

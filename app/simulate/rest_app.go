@@ -25,6 +25,8 @@ func (g *GitHub) routeAll() {
 		{pattern: "DELETE /app/installations/{id}", access: forApp, docs: "/apps/apps#delete-an-installation-for-the-authenticated-app", handle: deleteInstallation},
 		{pattern: "POST /app/installations/{id}/access_tokens", access: forApp, docs: "/apps/apps#create-an-installation-access-token-for-an-app", handle: createToken},
 		{pattern: "GET" + repo + "/installation", access: forApp, docs: "/apps/apps#get-a-repository-installation-for-the-authenticated-app", handle: getRepositoryInstallation},
+		{pattern: "GET /orgs/{org}/installation", access: forApp, docs: "/apps/apps#get-an-organization-installation-for-the-authenticated-app", handle: getAccountInstallation},
+		{pattern: "GET /users/{login}/installation", access: forApp, docs: "/apps/apps#get-a-user-installation-for-the-authenticated-app", handle: getAccountInstallation},
 		{pattern: "GET /app/hook/config", access: forApp, docs: "/apps/webhooks#get-a-webhook-configuration-for-an-app", handle: getHookConfig},
 		{pattern: "GET /app/hook/deliveries", access: forApp, docs: "/apps/webhooks#list-deliveries-for-an-app-webhook", handle: listDeliveries},
 		{pattern: "GET /app/hook/deliveries/{id}", access: forApp, docs: "/apps/webhooks#get-a-delivery-for-an-app-webhook", handle: getDelivery},
@@ -138,6 +140,18 @@ func getRepositoryInstallation(c *call) reply {
 	return c.installation(repo.installation.Load())
 }
 
+func getAccountInstallation(c *call) reply {
+	account := c.g.findAccount(c.path("org") + c.path("login"))
+	c.g.mu.RLock()
+	defer c.g.mu.RUnlock()
+	for _, inst := range c.g.installations {
+		if account != nil && inst.account == account {
+			return c.installation(inst)
+		}
+	}
+	return notFound()
+}
+
 func deleteInstallation(c *call) reply {
 	if err := c.g.Uninstall(c.r.Context(), c.id("id")); err != nil {
 		return c.failed(err, "Installation", "id")
@@ -223,6 +237,19 @@ func revokeToken(c *call) reply {
 	c.inst.tokens = slices.DeleteFunc(c.inst.tokens, func(t *token) bool { return t == c.token })
 	c.inst.mu.Unlock()
 	return noContent()
+}
+
+func getHookConfig(c *call) reply {
+	var d document
+	d.begin('{')
+	d.str("content_type", "json")
+	d.str("insecure_ssl", "0")
+	if c.g.opts.WebhookSecret != "" {
+		d.str("secret", "********")
+	}
+	d.str("url", c.g.outbox.target())
+	d.end('}')
+	return ok(d)
 }
 
 func getRateLimit(c *call) reply {

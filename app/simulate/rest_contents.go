@@ -32,7 +32,7 @@ func (c *call) contentsForm() string {
 // getContents gives a file or lists a directory. With the "single file" permission alone it gives that one file.
 func getContents(c *call) reply {
 	path := strings.Trim(c.path("path"), "/")
-	if !allows(c.token.permissions, "contents", "read") && !slices.Contains(c.inst.grant.Load().singleFiles, path) {
+	if !allows(c.token.permissions, "contents", "read") && !slices.Contains(*c.g.singleFiles.Load(), path) {
 		return c.forbidden()
 	}
 	ref := c.r.URL.Query().Get("ref")

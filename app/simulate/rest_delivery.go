@@ -11,19 +11,6 @@ import (
 	"strings"
 )
 
-func getHookConfig(c *call) reply {
-	var d document
-	d.begin('{')
-	d.str("content_type", "json")
-	d.str("insecure_ssl", "0")
-	if c.g.opts.WebhookSecret != "" {
-		d.str("secret", "********")
-	}
-	d.str("url", c.g.outbox.target())
-	d.end('}')
-	return ok(d)
-}
-
 // listDeliveries pages with a cursor, newest first. Its status filter goes by the status code, as GitHub's does: a
 // failed connection has none and is found by neither value.
 func listDeliveries(c *call) reply {
