@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 )
 
-// account is a user, an organisation or a bot. All but deleted is fixed once it is published, so it is read without a lock.
+// account is a user, an organisation or a bot. All but the atomics is fixed once it is published, so it is read without a lock.
 type account struct {
 	id      int64
 	login   string
@@ -19,6 +19,8 @@ type account struct {
 	simple  []byte // GitHub's "simple user" object
 	org     []byte // the "organization" member of webhook payloads; empty for anyone else
 	deleted atomic.Bool
+
+	issueTypes atomic.Pointer[[]*issueType] // of an organisation
 }
 
 type accountKind string

@@ -1,6 +1,7 @@
 package simulate
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -20,10 +21,14 @@ type NewRepository struct {
 	Labels   []Label
 	// Roles gives people more than reading, by login.
 	Roles map[string]Role
+	// Files are the content of its first commit, by path. Without any the repository is empty.
+	Files map[string]string
+	// DefaultBranch is "main" when empty.
+	DefaultBranch string
 }
 
 // CreateRepository creates a repository, and its owner's account where needed. An App installed on all repositories of
-// the owner gets it at once, with installation_repositories.added.
+// the owner gets it at once, with installation_repositories.added and repository.created.
 func (g *GitHub) CreateRepository(ctx context.Context, n NewRepository) error {
 	kind := kindOrganization
 	if n.Personal {
@@ -37,8 +42,16 @@ func (g *GitHub) CreateRepository(ctx context.Context, n NewRepository) error {
 		return err
 	}
 	id := g.ids.repository.Add(1)
-	r := &repository{id: id, nodeID: nodeID("R", id), created: g.now(), updated: g.now(), description: n.Description, private: n.Private,
-		labels: map[string]*label{}, comments: map[int64]*comment{}, roles: map[*account]Role{}, changed: make(chan struct{})}
+	r := &repository{id: id, nodeID: nodeID("R", id), created: g.now(), updated: g.now(), pushed: g.now(), description: n.Description, private: n.Private,
+		labels: map[string]*label{}, comments: map[int64]*comment{}, roles: map[*account]Role{}, changed: make(chan struct{}),
+		defaultBranch: cmp.Or(n.DefaultBranch, "main"), branches: map[string]*commit{}, commits: map[string]*commit{}}
+	if len(n.Files) > 0 {
+		files, err := NewCommit{Files: n.Files}.apply(nil)
+		if err != nil {
+			return err
+		}
+		r.setBranch(r.defaultBranch, newCommit(nil, owner, "Initial commit", r.created, files))
+	}
 	for _, login := range slices.Sorted(maps.Keys(n.Roles)) {
 		a, err := g.person(login)
 		if err != nil {
@@ -80,10 +93,20 @@ func (g *GitHub) CreateRepository(ctx context.Context, n NewRepository) error {
 	everywhere.mu.Lock()
 	all := everywhere.all
 	everywhere.mu.Unlock()
-	if all {
-		return g.adopt(ctx, everywhere, []*repository{r})
+	if !all {
+		return nil
 	}
-	return nil
+	if err := g.adopt(ctx, everywhere, []*repository{r}); err != nil {
+		return err
+	}
+	sender, err := g.administrator(owner, "")
+	if err != nil {
+		return err
+	}
+	return g.change(ctx, r, sender, false, func(c *change) error {
+		c.emit("repository", "created", nil, "", nil)
+		return nil
+	})
 }
 
 func validRepositoryName(name string) bool {
@@ -254,12 +277,30 @@ func (g *GitHub) SetPrivate(ctx context.Context, repo, login string, private boo
 	})
 }
 
+// SetArchived makes a repository read-only, for people and the App alike, or opens it again, and sends
+// repository.archived or unarchived. It needs the admin role.
+func (g *GitHub) SetArchived(ctx context.Context, repo, login string, archived bool) error {
+	return g.administer(ctx, repo, login, func(c *change) error {
+		if c.repo.archived == archived {
+			return nil
+		}
+		action := "unarchived"
+		if archived {
+			action = "archived"
+		}
+		c.repo.archived, c.repo.updated = archived, c.now
+		c.repo.prepare(g)
+		c.emit("repository", action, nil, "", nil)
+		return nil
+	})
+}
+
 // DeleteRepository deletes a repository and sends repository.deleted. It needs the admin role.
 func (g *GitHub) DeleteRepository(ctx context.Context, repo, login string) error {
 	var gone *repository
 	var owner *account
 	var key string
-	err := g.act(ctx, repo, login, RoleAdmin, func(c *change) error {
+	err := g.administer(ctx, repo, login, func(c *change) error {
 		c.emit("repository", "deleted", nil, "", nil)
 		c.repo.deleted = true
 		gone, owner, key = c.repo, c.repo.owner, strings.ToLower(c.repo.fullName())

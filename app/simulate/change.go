@@ -16,6 +16,7 @@ type change struct {
 	repo       *repository
 	actor      *account
 	viaApp     bool
+	why        *intent // of what is being done, nil when nobody gave a reason
 	now        time.Time
 	deliveries []*delivery
 	events     []Event
@@ -53,17 +54,8 @@ func (c *change) emit(event, action string, is *issue, about string, fill func(*
 	if is != nil && is.pull && event == "issues" {
 		event = "pull_request"
 	}
-	c.events = append(c.events, c.event(event, action, is, about))
-	scope := guidScope{kind: 'r', id: c.repo.id}
-	if is != nil {
-		is.sequence++
-		scope.number, scope.sequence = is.number, is.sequence
-	} else {
-		c.repo.sequence++
-		scope.sequence = c.repo.sequence
-	}
-	inst := c.repo.installation.Load()
-	if !c.g.delivers(inst, event) {
+	inst, guid := c.announce(event, action, is, about)
+	if inst == nil {
 		return
 	}
 	size := len(c.repo.fixed) + len(c.actor.simple) + len(c.repo.owner.org) + 4096
@@ -84,8 +76,26 @@ func (c *change) emit(event, action string, is *issue, about string, fill func(*
 	}
 	c.repo.object(&d, "repository", nil)
 	c.g.closing(&d, c.repo.owner, c.actor, inst)
-	c.deliveries = append(c.deliveries, &delivery{guid: c.g.guid(scope), event: event, action: action,
+	c.deliveries = append(c.deliveries, &delivery{guid: guid, event: event, action: action,
 		installation: inst.id, repository: c.repo.id, payload: d})
+}
+
+// announce records an event. It returns the installation whose App is to hear of it, nil when none is, and its delivery's GUID.
+func (c *change) announce(event, action string, is *issue, about string) (*installation, string) {
+	c.events = append(c.events, c.event(event, action, is, about))
+	scope := guidScope{kind: 'r', id: c.repo.id}
+	if is != nil {
+		is.sequence++
+		scope.number, scope.sequence = is.number, is.sequence
+	} else {
+		c.repo.sequence++
+		scope.sequence = c.repo.sequence
+	}
+	inst := c.repo.installation.Load()
+	if !c.g.delivers(inst, event) {
+		return nil, ""
+	}
+	return inst, c.g.guid(scope)
 }
 
 // closing writes the last members of every payload.
@@ -115,7 +125,7 @@ func (c *change) touch(is *issue) {
 }
 
 func (c *change) remember(is *issue, o occurrence) {
-	o.id, o.actor, o.viaApp, o.at = c.g.ids.event.Add(1), c.actor, c.viaApp, c.now
+	o.id, o.actor, o.viaApp, o.at, o.why = c.g.ids.event.Add(1), c.actor, c.viaApp, c.now, c.why
 	is.remember(o, c.g.opts.EventsPerIssue)
 }
 
@@ -168,6 +178,7 @@ func (c *change) addLabel(is *issue, l *label) {
 		return
 	}
 	is.labels = append(is.labels, l)
+	c.invalidate(is, "add_label", l.id)
 	c.labelled(is, l)
 }
 
@@ -375,6 +386,7 @@ func (c *change) deleteLabel(l *label) {
 	delete(c.repo.labels, strings.ToLower(l.name))
 	c.repo.labelOrder = slices.DeleteFunc(c.repo.labelOrder, func(other *label) bool { return other == l })
 	for _, is := range c.repo.issues {
+		c.invalidate(is, "add_label", l.id)
 		if at := is.has(l); at >= 0 {
 			is.labels = slices.Delete(is.labels, at, at+1)
 		}

@@ -180,6 +180,15 @@ func FuzzServe(f *testing.F) {
 	f.Add("POST", "/repos/acme/widget/issues", `{"title":"x","labels":[1]}`)
 	f.Add("GET", "/repositories/900000001/labels/kind/feature%20request", "")
 	f.Add("POST", "/repos/acme/widget/labels", `{"name":"n","color":"zzzzzz","description":null}`)
+	f.Add("POST", "/repos/acme/widget/issues/1/labels", `{"labels":[{"name":"bug","suggest":true,"rationale":"r","confidence":"low"},{"name":"bug","suggest":"yes"}]}`)
+	f.Add("PATCH", "/repos/acme/widget/issues/1", `{"type":{"value":"Bug","suggest":true,"confidence":7}}`)
+	f.Add("POST", "/repos/acme/widget/issues/1/suggestions/1/approve", "")
+	f.Add("GET", "/repos/acme/widget/contents/a/../b%2f?ref=%00", "")
+	f.Add("GET", "/repos/acme/widget/commits/0000000/check-runs?filter=x&page=9", "")
+	f.Add("GET", "/repos/acme/widget/commits?path=/a/&sha=main", "")
+	f.Add("POST", "/repos/acme/widget/check-runs", `{"name":"n","head_sha":"x","output":{"title":"t","summary":"s","annotations":[{"path":"a","start_line":-1},7]}}`)
+	f.Add("PATCH", "/repos/acme/widget/check-runs/1", `{"status":"completed","completed_at":"never"}`)
+	f.Add("POST", "/repos/acme/widget/issues/comments/1/reactions", `{"content":null}`)
 	key, err := testKey()
 	must(f, err)
 	f.Fuzz(func(t *testing.T, method, target, body string) {
@@ -187,11 +196,13 @@ func FuzzServe(f *testing.F) {
 		if err != nil || u.Host != "" || method == http.MethodHead {
 			return
 		}
-		g, err := New(Options{PrivateKey: key, RateLimits: RateLimits{Off: true}})
+		g, err := New(Options{PrivateKey: key, RateLimits: RateLimits{Off: true}, Suggestions: true, SingleFiles: []string{"a"},
+			Permissions: map[string]string{"issues": "write", "contents": "read", "checks": "write"}})
 		must(t, err)
 		defer g.Close()
 		ctx := t.Context()
-		must(t, g.CreateRepository(ctx, NewRepository{Owner: "acme", Name: "widget", Labels: []Label{{"bug", "d73a4a", ""}}}))
+		must(t, g.CreateRepository(ctx, NewRepository{Owner: "acme", Name: "widget", Labels: []Label{{"bug", "d73a4a", ""}}, Files: map[string]string{"a/b": "x"}}))
+		must(t, g.SetIssueTypes("acme", IssueType{Name: "Bug"}))
 		id, err := g.Install(ctx, "acme", InstallOptions{})
 		must(t, err)
 		_, err = g.OpenIssue(ctx, "acme/widget", NewIssue{Author: "reporter", Title: "x"})

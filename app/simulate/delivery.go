@@ -101,6 +101,9 @@ func (o *outbox) attempt(ctx context.Context, d *delivery) {
 func (o *outbox) post(ctx context.Context, d *delivery, out *outcome) error {
 	ctx, cancel := context.WithTimeout(ctx, o.g.opts.AnswerDeadline)
 	defer cancel()
+	if o.unreachable.Load() {
+		return errors.New("the receiver is unreachable, see SetUnreachable")
+	}
 	if out.url == "" {
 		return errors.New("the App has no webhook URL any more")
 	}

@@ -37,6 +37,7 @@ var (
 	ErrExists    = errors.New("exists already")
 	ErrInvalid   = errors.New("invalid")
 	ErrForbidden = errors.New("forbidden")
+	ErrArchived  = errors.New("archived, so it can only be read")
 	ErrClosed    = errors.New("the simulated GitHub is closed")
 	ErrQueueFull = errors.New("the queue of webhooks is full")
 )
@@ -72,6 +73,15 @@ type Options struct {
 	// read; issues, issue_comment, label and repository.
 	Permissions map[string]string
 	Events      []string
+	// SingleFiles are the paths that the permission single_file opens, as they are named in the App's settings. SetSingleFiles changes them.
+	SingleFiles []string
+
+	// Suggestions makes this a server that knows suggested changes and their reasons, as github.com does where the feature
+	// is enabled. One that does not ignores what it is told of them: a label to be suggested is put on the issue.
+	Suggestions bool
+	// IssueTypePermission is the permission whose write level is push access where issue types are concerned; without it a
+	// type is dropped silently. "issues" when empty, as github.com has it; a stricter server may want "contents".
+	IssueTypePermission string
 
 	// RateLimits are GitHub's own when zero.
 	RateLimits RateLimits
@@ -92,6 +102,8 @@ type Options struct {
 	// OnEvent, when not nil, is called after every change of state, by whoever made it, before its webhooks are queued. It must be quick
 	// and must not call a method that changes state. Events of one issue may arrive out of order when several people act at once.
 	OnEvent func(Event)
+	// OnRequest, when not nil, is told of every request to the API once it was answered. It is called by many requests at once and must be quick.
+	OnRequest func(Exchange)
 }
 
 // Event is one thing that happened.
@@ -134,7 +146,7 @@ type GitHub struct {
 	requests  atomic.Uint64
 	pings     atomic.Uint64
 
-	ids struct{ account, repository, issue, comment, label, event, installation atomic.Int64 }
+	ids struct{ account, repository, issue, comment, label, event, installation, reaction, check, suggestion, issueType atomic.Int64 }
 
 	mu            sync.RWMutex
 	accounts      map[string]*account
@@ -143,6 +155,8 @@ type GitHub struct {
 	reposByOwner  map[*account][]*repository
 	moved         map[string]int64 // former full names, lower case -> repository
 	installations map[int64]*installation
+
+	singleFiles atomic.Pointer[[]string] // see SetSingleFiles
 
 	lifecycle sync.Mutex
 	stop      context.CancelFunc
@@ -173,7 +187,12 @@ func New(o Options) (*GitHub, error) {
 	g.ids.label.Store(8_200_000_000)
 	g.ids.event.Store(17_000_000_000)
 	g.ids.installation.Store(64_000_000)
+	g.ids.reaction.Store(290_000_000)
+	g.ids.check.Store(52_000_000_000)
+	g.ids.issueType.Store(2_100_000)
+	g.ids.suggestion.Store(4_300_000_000)
 	g.created = g.now()
+	g.SetSingleFiles(o.SingleFiles...)
 	limits := o.RateLimits.withDefaults()
 	g.limits.Store(&limits)
 	g.faults.seed = o.Seed
@@ -223,6 +242,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.ClientID == "" {
 		o.ClientID = fmt.Sprintf("Iv23li%014d", o.AppID)
+	}
+	if o.IssueTypePermission == "" {
+		o.IssueTypePermission = "issues"
 	}
 	if o.Permissions == nil {
 		o.Permissions = map[string]string{"issues": "write", "contents": "read"}
@@ -285,6 +307,12 @@ func (g *GitHub) WebhookSecret() string { return g.opts.WebhookSecret }
 // PrivateKeyPEM is the App's private key in the form GitHub lets one download it, PKCS #1.
 func (g *GitHub) PrivateKeyPEM() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(g.key)})
+}
+
+// SetSingleFiles names the files that the permission single_file opens, as somebody does by hand in the App's settings.
+func (g *GitHub) SetSingleFiles(paths ...string) {
+	paths = slices.Clone(paths)
+	g.singleFiles.Store(&paths)
 }
 
 // Start serves the API and sends webhooks until ctx ends or Close is called.

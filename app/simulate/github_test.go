@@ -230,6 +230,54 @@ func TestListingIssues(t *testing.T) {
 	}
 }
 
+func TestWhatChangedSinceIsFound(t *testing.T) {
+	clock := NewVirtual(time.Date(2026, 11, 2, 9, 0, 0, 0, time.UTC))
+	g := start(t, Options{Clock: clock, AuthClock: Real{}})
+	gh, ctx := client(t, g, install(t, g, InstallOptions{})), testContext(t)
+	for i := range 250 {
+		n := open(t, g, "acme/widget", "issue "+itoa(i))
+		if i%50 == 0 {
+			_, err := g.Comment(ctx, "acme/widget", n, "reporter", "old")
+			must(t, err)
+		}
+	}
+	clock.Advance(24 * time.Hour)
+	cursor := clock.Now()
+	must(t, g.CloseIssue(ctx, "acme/widget", 7, "tri", ""))
+	clock.Advance(time.Minute)
+	must(t, g.AddLabel(ctx, "acme/widget", 3, "tri", "bug"))
+	id, err := g.Comment(ctx, "acme/widget", 200, "reporter", "new")
+	must(t, err)
+	var changed []int
+	o := &github.IssueListByRepoOptions{State: "all", Since: cursor, Sort: "updated", Direction: "asc", ListOptions: github.ListOptions{PerPage: 2}}
+	for {
+		page, res, err := gh.Issues.ListByRepo(ctx, "acme", "widget", o)
+		must(t, err)
+		for _, is := range page {
+			changed = append(changed, is.GetNumber())
+		}
+		if res.NextPage == 0 {
+			break
+		}
+		o.Page = res.NextPage
+	}
+	if !slices.Equal(changed, []int{7, 3, 200}) {
+		t.Errorf("changed since the cursor: %v, want 7, 3 and 200 in the order of their change", changed)
+	}
+	comments, _, err := gh.Issues.ListComments(ctx, "acme", "widget", 0, &github.IssueListCommentsOptions{Since: &cursor})
+	if err != nil || len(comments) != 1 || comments[0].GetID() != id {
+		t.Errorf("comments since the cursor: %v, %v", comments, err)
+	}
+	all, _, err := gh.Issues.ListComments(ctx, "acme", "widget", 0, &github.IssueListCommentsOptions{Sort: github.String("created"), Direction: github.String("desc")})
+	if err != nil || len(all) != 6 || all[0].GetID() != id {
+		t.Errorf("all comments, newest first: %v, %v", all, err)
+	}
+	events, _, err := gh.Issues.ListRepositoryEvents(ctx, "acme", "widget", nil)
+	if err != nil || len(events) != 2 || events[0].GetEvent() != "labeled" || events[0].GetIssue().GetNumber() != 3 || events[1].GetIssue().GetNumber() != 7 {
+		t.Errorf("events of the repository: %v, %v", events, err)
+	}
+}
+
 func TestAuthenticationIsGitHubs(t *testing.T) {
 	g := start(t, Options{})
 	id := install(t, g, InstallOptions{})
@@ -360,6 +408,12 @@ func TestInstallationsComeAndGo(t *testing.T) {
 		t.Errorf("a suspended installation = %v, %v", inst, err)
 	}
 	must(t, g.Unsuspend(ctx, id))
+	if inst, _, err := app.Apps.FindOrganizationInstallation(ctx, "ACME"); err != nil || inst.GetID() != id {
+		t.Errorf("the organisation's installation = %v, %v", inst, err)
+	}
+	if _, _, err := app.Apps.FindUserInstallation(ctx, "ada"); status(err) != 404 {
+		t.Errorf("an installation where there is none: %v, want 404", err)
+	}
 	must(t, g.AddRepositories(ctx, id, "gadget"))
 	if _, _, err := gh.Repositories.Get(ctx, "acme", "gadget"); err != nil {
 		t.Errorf("an added repository: %v", err)

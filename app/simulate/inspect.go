@@ -22,6 +22,10 @@ type Issue struct {
 	State        string // "open" or "closed"
 	StateReason  string
 	Labels       []string // in the order they were added
+	Assignees    []string // logins
+	Type         string   // of the organisation's issue types
+	Locked       bool
+	Pinned       bool
 	Comments     int
 	PullRequest  bool
 	CreatedAt    time.Time
@@ -52,6 +56,13 @@ func (is *issue) snapshot(r *repository) Issue {
 	s := Issue{Repository: r.fullName(), RepositoryID: r.id, ID: is.id, Number: is.number, Title: is.title, Body: is.body, Author: is.author.name(),
 		State: is.state, StateReason: is.stateReason, Comments: len(is.comments), PullRequest: is.pull,
 		CreatedAt: is.created, UpdatedAt: is.updated, ClosedAt: is.closed, HTMLURL: r.pageURL + "/issues/" + itoa(is.number)}
+	s.Locked, s.Pinned = is.locked, is.pinned
+	if is.kind != nil {
+		s.Type = is.kind.name
+	}
+	for _, a := range is.assignees {
+		s.Assignees = append(s.Assignees, a.name())
+	}
 	for _, l := range is.labels {
 		s.Labels = append(s.Labels, l.name)
 	}

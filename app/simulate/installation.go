@@ -83,12 +83,14 @@ func (g *GitHub) delivers(inst *installation, event string) bool {
 	if inst == nil || inst.removed.Load() || g.outbox.target() == "" {
 		return false
 	}
-	switch event {
-	case "installation", "installation_repositories":
-		return true // sent to every App without a subscription
+	if event == "installation" {
+		return true // as is installation_repositories: sent to every App without a subscription
+	}
+	if inst.suspended.Load() {
+		return false
 	}
 	gr := inst.grant.Load()
-	return !inst.suspended.Load() && slices.Contains(gr.events, event) && gr.allowsEvent(event)
+	return event == "installation_repositories" || slices.Contains(gr.events, event) && gr.allowsEvent(event)
 }
 
 // allowsEvent applies the permission that GitHub asks for an event: without it the owner would not have been offered the event.
@@ -268,9 +270,15 @@ func (inst *installation) object(d *document, g *GitHub, webhook bool) {
 		d.instant("created_at", inst.created)
 		d.instant("updated_at", inst.updated)
 	}
-	d.null("single_file_name")
-	d.flag("has_multiple_single_files", false)
-	d.strings("single_file_paths", nil)
+	if files := *g.singleFiles.Load(); len(files) > 0 && gr.permissions["single_file"] != "" {
+		d.str("single_file_name", files[0])
+		d.flag("has_multiple_single_files", len(files) > 1)
+		d.strings("single_file_paths", files)
+	} else {
+		d.null("single_file_name")
+		d.flag("has_multiple_single_files", false)
+		d.strings("single_file_paths", nil)
+	}
 	d.raw("suspended_by", inst.suspendedBy.object())
 	d.instant("suspended_at", inst.suspendedAt)
 	d.end('}')
@@ -376,75 +384,9 @@ func (g *GitHub) AcceptPermissions(ctx context.Context, id int64, permissions ma
 	}
 	gr.permissions["metadata"] = "read"
 	inst.grant.Store(gr)
-	return g.tell(ctx, inst, sender, "installation", "new_permissions_accepted", func(*document) {})
-}
-
-// AddRepositories adds repositories of the account to an installation on selected ones and sends installation_repositories.added.
-func (g *GitHub) AddRepositories(ctx context.Context, id int64, names ...string) error {
-	inst, err := g.installation(id)
-	if err != nil {
-		return err
-	}
-	repos, err := g.selectRepositories(inst.account, append([]string{}, names...))
-	if err != nil {
-		return err
-	}
-	return g.adopt(ctx, inst, repos)
-}
-
-func (g *GitHub) adopt(ctx context.Context, inst *installation, repos []*repository) error {
-	sender, err := g.administrator(inst.account, "")
-	if err != nil {
-		return err
-	}
 	inst.mu.Lock()
-	added := slices.DeleteFunc(slices.Clone(repos), func(r *repository) bool { return slices.Contains(inst.repos, r) })
-	inst.repos = append(inst.repos, added...)
-	selection := inst.selection()
+	inst.updated = g.now()
+	repos := slices.Clone(inst.repos)
 	inst.mu.Unlock()
-	if len(added) == 0 {
-		return nil
-	}
-	for _, r := range added {
-		r.installation.Store(inst)
-	}
-	return g.tell(ctx, inst, sender, "installation_repositories", "added", selectionChange(selection, added, nil))
-}
-
-// RemoveRepositories takes repositories out of an installation and sends installation_repositories.removed.
-func (g *GitHub) RemoveRepositories(ctx context.Context, id int64, names ...string) error {
-	inst, err := g.installation(id)
-	if err != nil {
-		return err
-	}
-	repos, err := g.selectRepositories(inst.account, append([]string{}, names...))
-	if err != nil {
-		return err
-	}
-	return g.release(ctx, inst, repos)
-}
-
-func (g *GitHub) release(ctx context.Context, inst *installation, repos []*repository) error {
-	sender, err := g.administrator(inst.account, "")
-	if err != nil {
-		return err
-	}
-	inst.mu.Lock()
-	inst.all = false
-	inst.repos = slices.DeleteFunc(inst.repos, func(r *repository) bool { return slices.Contains(repos, r) })
-	inst.mu.Unlock()
-	removed := slices.DeleteFunc(slices.Clone(repos), func(r *repository) bool { return !r.installation.CompareAndSwap(inst, nil) })
-	if len(removed) == 0 {
-		return nil
-	}
-	return g.tell(ctx, inst, sender, "installation_repositories", "removed", selectionChange("selected", nil, removed))
-}
-
-func selectionChange(selection string, added, removed []*repository) func(*document) {
-	return func(d *document) {
-		d.str("repository_selection", selection)
-		briefs(d, "repositories_added", added)
-		briefs(d, "repositories_removed", removed)
-		d.null("requester")
-	}
+	return g.tell(ctx, inst, sender, "installation", "new_permissions_accepted", func(d *document) { briefs(d, "repositories", repos) })
 }

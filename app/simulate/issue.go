@@ -16,6 +16,10 @@ type issue struct {
 	state       string // "open" or "closed"
 	stateReason string
 	locked      bool
+	pinned      bool
+	assignees   []*account
+	kind        *issueType
+	suggestions []*suggestion
 	labels      []*label
 	comments    []*comment
 	created     time.Time
@@ -38,16 +42,21 @@ type comment struct {
 	body        string
 	created     time.Time
 	updated     time.Time
+	reactions   []reaction
 }
 
 // occurrence is an entry of an issue's history, as the events and timeline endpoints list it.
 type occurrence struct {
 	id       int64
-	kind     string // labeled, unlabeled, closed, reopened, renamed, transferred
+	kind     string // labeled, unlabeled, closed, reopened, renamed, transferred, assigned, ...
 	actor    *account
 	viaApp   bool
 	label    *label
+	assignee *account
 	from, to string // of a rename
+	before   *issueType
+	after    *issueType
+	why      *intent
 	at       time.Time
 }
 
@@ -115,7 +124,11 @@ func (is *issue) object(d *document, name string, g *GitHub, r *repository) {
 	d.num("id", is.id)
 	d.str("node_id", is.nodeID(r))
 	is.content(d)
-	d.null("type")
+	if is.kind != nil {
+		d.raw("type", is.kind.object)
+	} else {
+		d.null("type")
+	}
 	d.null("active_lock_reason")
 	if is.pull {
 		d.flag("draft", false)
@@ -130,7 +143,7 @@ func (is *issue) object(d *document, name string, g *GitHub, r *repository) {
 		d.members([]byte(`"sub_issues_summary":{"total":0,"completed":0,"percent_completed":0},` +
 			`"issue_dependencies_summary":{"blocked_by":0,"total_blocked_by":0,"blocking":0,"total_blocking":0}`))
 	}
-	reactions(d, api)
+	reactions(d, api, nil)
 	d.str("timeline_url", api+"/timeline")
 	is.app(d, g)
 	d.text("state_reason", is.stateReason)
@@ -146,8 +159,18 @@ func (is *issue) content(d *document) {
 	is.labelObjects(d)
 	d.str("state", is.state)
 	d.flag("locked", is.locked)
-	d.null("assignee")
-	d.members([]byte(`"assignees":[]`))
+	if len(is.assignees) > 0 {
+		d.raw("assignee", is.assignees[0].object())
+	} else {
+		d.null("assignee")
+	}
+	d.array("assignees")
+	for _, a := range is.assignees {
+		if !a.deleted.Load() {
+			d.item(a.simple)
+		}
+	}
+	d.end(']')
 	d.null("milestone")
 	d.num("comments", int64(len(is.comments)))
 	d.instant("created_at", is.created)
@@ -203,13 +226,6 @@ func (is *issue) pullRequest(d *document, r *repository) {
 	d.end('}')
 }
 
-func reactions(d *document, api string) {
-	d.object("reactions")
-	d.str("url", api+"/reactions")
-	d.members([]byte(`"total_count":0,"+1":0,"-1":0,"laugh":0,"hooray":0,"confused":0,"heart":0,"rocket":0,"eyes":0`))
-	d.end('}')
-}
-
 func (m *comment) object(d *document, name string, g *GitHub, r *repository) {
 	if name != "" {
 		d.key(name)
@@ -228,7 +244,7 @@ func (m *comment) object(d *document, name string, g *GitHub, r *repository) {
 	d.instant("updated_at", m.updated)
 	d.str("author_association", m.association)
 	d.str("body", m.body)
-	reactions(d, api)
+	reactions(d, api, m.reactions)
 	if m.viaApp {
 		d.raw("performed_via_github_app", g.appObject)
 	} else {
@@ -252,6 +268,27 @@ func (o occurrence) object(d *document, g *GitHub, r *repository) {
 		d.str("name", o.label.name)
 		d.str("color", o.label.color)
 		d.end('}')
+	}
+	if o.after != nil {
+		d.raw("issue_type", o.after.object)
+		if o.before != nil {
+			d.raw("prev_issue_type", o.before.object)
+		}
+	} else if o.before != nil {
+		d.raw("issue_type", o.before.object)
+	}
+	if g.opts.Suggestions && o.kind != "renamed" && o.kind != "transferred" {
+		if o.why != nil {
+			d.object("intent")
+			o.why.members(d)
+			d.end('}')
+		} else {
+			d.null("intent")
+		}
+	}
+	if o.assignee != nil {
+		d.raw("assignee", o.assignee.object())
+		d.raw("assigner", o.actor.object())
 	}
 	if o.kind == "renamed" {
 		d.object("rename")

@@ -35,7 +35,8 @@ type outbox struct {
 	cancel  context.CancelFunc
 	workers sync.WaitGroup
 
-	abandoned atomic.Bool // an attempt was cut off by close
+	abandoned   atomic.Bool // an attempt was cut off by close
+	unreachable atomic.Bool // see SetUnreachable
 
 	mu      sync.Mutex
 	closed  bool
@@ -75,6 +76,11 @@ func (g *GitHub) SetWebhookURL(address string) error {
 	g.outbox.url.Store(&address)
 	return nil
 }
+
+// SetUnreachable makes every attempt from now on fail as if the webhook's receiver were down ("failed to connect to
+// host"), redeliveries too, until it is switched off. Nothing is tried on the way, so that an outage of many hours and
+// deliveries is quick.
+func (g *GitHub) SetUnreachable(on bool) { g.outbox.unreachable.Store(on) }
 
 func (o *outbox) target() string { return *o.url.Load() }
 
@@ -131,8 +137,10 @@ func (o *outbox) accept(ctx context.Context, d *delivery, byApp bool) error {
 		o.count.vanished.Add(1)
 		return nil
 	}
-	if fate.drop {
-		o.count.dropped.Add(1)
+	if fate.drop || o.unreachable.Load() {
+		if fate.drop {
+			o.count.dropped.Add(1)
+		}
 		o.record(d, outcome{status: statusUnreachable, at: o.g.clock.Now()})
 		return nil
 	}

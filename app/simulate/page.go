@@ -43,6 +43,8 @@ func (g *GitHub) servePage(w http.ResponseWriter, r *http.Request) {
 	case len(parts) == 4 && (parts[2] == "issues" || parts[2] == "pull"):
 		number, _ := strconv.Atoi(parts[3])
 		err = g.issuePage(w, parts[0]+"/"+parts[1], number)
+	case len(parts) > 4 && parts[2] == "raw":
+		err = g.rawPage(w, parts[0]+"/"+parts[1], parts[3], strings.Join(parts[4:], "/"))
 	default:
 		err = ErrNotFound
 	}
@@ -53,7 +55,7 @@ func (g *GitHub) servePage(w http.ResponseWriter, r *http.Request) {
 		g.write(w, r, notFound())
 	case errors.Is(err, ErrInvalid), errors.Is(err, ErrExists):
 		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
-	case errors.Is(err, ErrForbidden):
+	case errors.Is(err, ErrForbidden), errors.Is(err, ErrArchived):
 		http.Error(w, err.Error(), http.StatusForbidden)
 	default:
 		g.log.Error("the simulated GitHub failed a page", "path", r.URL.Path, "error", err)
@@ -148,6 +150,26 @@ func (g *GitHub) issuePage(w http.ResponseWriter, repo string, number int) error
 		return err
 	}
 	return g.page(w, "issue", data)
+}
+
+// rawPage gives the content of a public repository's file, where download_url points.
+func (g *GitHub) rawPage(w http.ResponseWriter, repo, ref, path string) error {
+	r, err := g.repository(repo)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	m := r.resolve(ref)
+	hidden := r.private
+	r.mu.Unlock()
+	if hidden || m == nil || m.files[path] == nil {
+		return ErrNotFound
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Content-Security-Policy", "default-src 'none'; sandbox")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	_, _ = w.Write(m.files[path].content)
+	return nil
 }
 
 // submit does what a form asks, in the name of the repository's administrator. Forms of other sites are refused: any

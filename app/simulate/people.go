@@ -44,8 +44,36 @@ func (g *GitHub) act(ctx context.Context, repo, login string, needed Role, f fun
 		if err := c.require(needed); err != nil {
 			return err
 		}
+		if err := c.writable(); err != nil {
+			return err
+		}
 		return f(c)
 	})
+}
+
+// administer is act for what a repository's administrators may do even when it is archived.
+func (g *GitHub) administer(ctx context.Context, repo, login string, f func(*change) error) error {
+	r, err := g.repository(repo)
+	if err != nil {
+		return err
+	}
+	a, err := g.person(login)
+	if err != nil {
+		return err
+	}
+	return g.change(ctx, r, a, false, func(c *change) error {
+		if err := c.require(RoleAdmin); err != nil {
+			return err
+		}
+		return f(c)
+	})
+}
+
+func (c *change) writable() error {
+	if c.repo.archived {
+		return fmt.Errorf("repository %s is %w; SetArchived opens it again", c.repo.fullName(), ErrArchived)
+	}
+	return nil
 }
 
 func (c *change) require(needed Role) error {
@@ -150,6 +178,11 @@ func (g *GitHub) RemoveLabel(ctx context.Context, repo string, number int, login
 // Comment writes a comment and returns its ID.
 func (g *GitHub) Comment(ctx context.Context, repo string, number int, login, body string) (id int64, err error) {
 	err = g.onIssue(ctx, repo, number, login, RoleRead, true, func(c *change, is *issue) error {
+		if is.locked {
+			if err := c.require(RoleWrite); err != nil {
+				return err
+			}
+		}
 		m, err := c.comment(is, body)
 		if err == nil {
 			id = m.id
@@ -202,6 +235,7 @@ func (g *GitHub) TransferIssue(ctx context.Context, repo string, number int, log
 	var location string
 	err = g.act(ctx, to, login, RoleWrite, func(c *change) error {
 		is := &copied
+		is.suggestions = nil
 		is.id, is.number, is.sequence, is.updated = g.ids.issue.Add(1), len(target.issues)+1, 0, c.now
 		is.labels = slices.DeleteFunc(is.labels, func(l *label) bool { return target.labels[strings.ToLower(l.name)] == nil })
 		for i, l := range is.labels {

@@ -1,18 +1,22 @@
 package simulate
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // reply is an answer not yet written.
 type reply struct {
-	status int
-	body   []byte
-	header http.Header
+	status   int
+	body     []byte
+	header   http.Header
+	media    string    // of the body; JSON when empty
+	modified time.Time // for Last-Modified; zero where GitHub gives none
 }
 
 func movedTo(r *http.Request, location string) reply {
@@ -52,7 +56,7 @@ func (g *GitHub) write(w http.ResponseWriter, r *http.Request, out reply) {
 	h.Set("X-GitHub-Media-Type", "github.v3; format=json")
 	h.Set("X-GitHub-Api-Version-Selected", "2022-11-28")
 	if len(out.body) > 0 {
-		h.Set("Content-Type", "application/json; charset=utf-8")
+		h.Set("Content-Type", cmp.Or(out.media, "application/json; charset=utf-8"))
 		h.Set("Content-Length", strconv.Itoa(len(out.body)))
 	}
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -99,6 +103,8 @@ func (c *call) invalid(resource, field, code, message string) reply {
 // failed turns an error of a change into GitHub's answer.
 func (c *call) failed(err error, resource, field string) reply {
 	switch {
+	case errors.Is(err, ErrArchived):
+		return fail(http.StatusForbidden, "Repository was archived so is read-only.", c.route.docs)
 	case errors.Is(err, ErrGone):
 		return fail(http.StatusGone, "This issue was deleted", c.route.docs)
 	case errors.Is(err, ErrNotFound):
@@ -119,6 +125,11 @@ func (c *call) forbidden() reply {
 }
 
 func ok(body []byte) reply { return reply{status: http.StatusOK, body: body} }
+
+// changed is ok for a single resource that was last changed at that time.
+func changed(body []byte, at time.Time) reply {
+	return reply{status: http.StatusOK, body: body, modified: at}
+}
 
 func created(body []byte) reply { return reply{status: http.StatusCreated, body: body} }
 

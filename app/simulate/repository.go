@@ -24,6 +24,7 @@ type repository struct {
 	name        string
 	description string
 	private     bool
+	archived    bool
 	deleted     bool
 	fixed       document // the members of its JSON that rarely change, without braces
 	apiURL      string   // ".../repos/{owner}/{name}"
@@ -35,9 +36,16 @@ type repository struct {
 	roles       map[*account]Role
 	openIssues  int64
 	updated     time.Time
-	sequence    uint64        // of events that belong to no issue
-	waiters     int           // of WaitFor
-	changed     chan struct{} // closed and replaced on a change while somebody waits
+	pushed      time.Time
+
+	defaultBranch string
+	branches      map[string]*commit // by name; none while the repository is empty
+	commits       map[string]*commit // by SHA
+	checks        []*checkRun        // by ID
+
+	sequence uint64        // of events that belong to no issue
+	waiters  int           // of WaitFor
+	changed  chan struct{} // closed and replaced on a change while somebody waits
 }
 
 // Role is what a person may do in a repository; each includes those before it.
@@ -176,7 +184,6 @@ func (r *repository) prepare(g *GitHub) {
 	d.str("name", r.name)
 	d.str("full_name", full)
 	d.flag("private", r.private)
-	d.raw("owner", r.owner.simple)
 	d.str("html_url", r.pageURL)
 	d.text("description", r.description)
 	d.flag("fork", false)
@@ -199,7 +206,6 @@ func (r *repository) prepare(g *GitHub) {
 		d.str(link.name, r.apiURL+link.path)
 	}
 	host := strings.TrimPrefix(strings.TrimPrefix(g.baseURL, "http://"), "https://")
-	d.instant("created_at", r.created)
 	d.str("git_url", "git://"+host+"/"+full+".git")
 	d.str("ssh_url", "git@"+host+":"+full+".git")
 	d.str("clone_url", r.pageURL+".git")
@@ -213,16 +219,17 @@ func (r *repository) prepare(g *GitHub) {
 	for _, feature := range []string{"has_issues", "has_projects", "has_downloads", "has_wiki"} {
 		d.flag(feature, true)
 	}
-	for _, feature := range []string{"has_pages", "has_discussions", "archived", "disabled", "is_template", "web_commit_signoff_required"} {
+	for _, feature := range []string{"has_pages", "has_discussions", "disabled", "is_template", "web_commit_signoff_required"} {
 		d.flag(feature, false)
 	}
+	d.flag("archived", r.archived)
 	d.null("mirror_url")
 	d.null("license")
 	d.flag("allow_forking", true)
 	d.array("topics")
 	d.end(']')
 	d.str("visibility", visibility)
-	d.str("default_branch", "main")
+	d.str("default_branch", r.defaultBranch)
 	d.object("custom_properties")
 	d.end('}')
 	r.fixed = d
@@ -237,10 +244,34 @@ func (r *repository) object(d *document, name string, more func(*document)) {
 	d.members(r.fixed)
 	d.num("open_issues_count", r.openIssues)
 	d.num("open_issues", r.openIssues)
+	d.raw("owner", r.owner.simple)
+	d.instant("created_at", r.created)
 	d.instant("updated_at", r.updated)
-	d.instant("pushed_at", r.created)
+	d.instant("pushed_at", r.pushed)
 	if more != nil {
 		more(d)
+	}
+	d.end('}')
+}
+
+// pushObject writes the repository as a push event has it: times in Unix seconds, an owner with a name and an address.
+func (r *repository) pushObject(d *document) {
+	d.object("repository")
+	d.members(r.fixed)
+	d.num("open_issues_count", r.openIssues)
+	d.num("open_issues", r.openIssues)
+	d.object("owner")
+	d.str("name", r.owner.login)
+	d.str("email", r.owner.email())
+	d.members(r.owner.simple[1 : len(r.owner.simple)-1])
+	d.end('}')
+	d.num("created_at", r.created.Unix())
+	d.instant("updated_at", r.updated)
+	d.num("pushed_at", r.pushed.Unix())
+	d.num("stargazers", 0)
+	d.str("master_branch", r.defaultBranch)
+	if r.owner.kind == kindOrganization {
+		d.str("organization", r.owner.login)
 	}
 	d.end('}')
 }

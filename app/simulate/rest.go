@@ -57,12 +57,15 @@ func (g *GitHub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.servePage(w, r)
 		return
 	}
+	watched, tell := g.witnessed(w, r)
 	if target, ok := g.normalise(r); !ok {
-		g.write(w, r, target)
+		g.write(watched, r, target)
+		tell("")
 		return
 	}
 	if rt := g.router.find(r); rt != nil {
-		g.serve(rt, w, r)
+		defer tell(rt.pattern) // in a panic too, by which a connection is broken off
+		g.serve(rt, watched, r)
 		return
 	}
 	if r.Method == http.MethodGet && !strings.HasPrefix(r.RequestURI, "/api/") {
@@ -70,7 +73,8 @@ func (g *GitHub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	g.unknown.count.Add(1)
-	g.write(w, r, notFound())
+	g.write(watched, r, notFound())
+	tell(g.unknown.pattern)
 }
 
 // normalise strips the prefix of an Enterprise Server and resolves /repositories/{id} paths and renamed repositories.
@@ -223,8 +227,7 @@ func (c *call) limited(l *limiter, primary int) reply {
 		return out
 	}
 	if !rules.SecondaryOff && !free {
-		write := c.r.Method != http.MethodGet && c.r.Method != http.MethodHead
-		wait, ok := l.secondary(rules, now, write, c.route.content)
+		wait, ok := l.secondary(rules, now, !c.reads(), c.route.content)
 		if !ok {
 			out := secondaryLimit(rules.SecondaryStatus)
 			out.limits(left)
@@ -259,36 +262,57 @@ func (out *reply) limits(b budget) {
 	out.header.Set("X-RateLimit-Resource", "core")
 }
 
-// run checks the caller's rights and runs the route.
+// run checks the caller's rights and runs the route. Refused or not, the answer says which permissions would do.
 func (c *call) run() reply {
+	var out reply
 	if denied := c.authorize(); denied != nil {
-		return *denied
+		out = *denied
+	} else {
+		out = c.route.handle(c)
 	}
-	out := c.route.handle(c)
-	if c.r.Method == http.MethodGet && out.status == http.StatusOK {
-		sum := sha256.Sum256(out.body)
-		tag := `W/"` + hex.EncodeToString(sum[:]) + `"`
-		if out.header == nil {
-			out.header = make(http.Header, 8)
-		}
-		out.header.Set("ETag", tag)
-		out.header.Set("Cache-Control", "private, max-age=60, s-maxage=60")
-		out.header.Set("Vary", "Accept, Authorization, Cookie, X-GitHub-OTP,Accept-Encoding, Accept, X-Requested-With")
-		if matches(c.r.Header.Get("If-None-Match"), tag) {
-			out.status, out.body = http.StatusNotModified, nil
-		}
+	if out.header == nil {
+		out.header = make(http.Header, 8)
 	}
 	if len(c.route.needs) > 0 {
 		accepted := make([]string, len(c.route.needs))
 		for i, n := range c.route.needs {
 			accepted[i] = n.permission + "=" + n.level
 		}
-		if out.header == nil {
-			out.header = make(http.Header, 8)
-		}
 		out.header.Set("X-Accepted-GitHub-Permissions", strings.Join(accepted, "; "))
 	}
+	if c.reads() && out.status == http.StatusOK {
+		c.validate(&out)
+	}
 	return out
+}
+
+func (c *call) reads() bool { return c.r.Method == http.MethodGet || c.r.Method == http.MethodHead }
+
+// validate gives an answer its validators and makes it 304 when the caller has it already. A tag belongs to the token
+// that it was given to, as GitHub's do: a fresh token makes every answer new once. Last-Modified does not depend on the
+// token, but only single resources have one, not lists.
+func (c *call) validate(out *reply) {
+	h := sha256.New()
+	for _, name := range []string{"Authorization", "Accept"} {
+		fmt.Fprintf(h, "%s\n", c.r.Header.Get(name))
+	}
+	h.Write(out.body)
+	tag := `W/"` + hex.EncodeToString(h.Sum(nil)) + `"`
+	out.header.Set("ETag", tag)
+	out.header.Set("Cache-Control", "private, max-age=60, s-maxage=60")
+	out.header.Set("Vary", "Accept, Authorization, Cookie, X-GitHub-OTP,Accept-Encoding, Accept, X-Requested-With")
+	if !out.modified.IsZero() {
+		out.header.Set("Last-Modified", out.modified.UTC().Format(http.TimeFormat))
+	}
+	fresh := false
+	if condition := c.r.Header.Get("If-None-Match"); condition != "" {
+		fresh = matches(condition, tag) // which makes If-Modified-Since count for nothing
+	} else if since, err := http.ParseTime(c.r.Header.Get("If-Modified-Since")); err == nil && !out.modified.IsZero() {
+		fresh = !out.modified.Truncate(time.Second).After(since)
+	}
+	if fresh {
+		out.status, out.body = http.StatusNotModified, nil
+	}
 }
 
 // decode reads the request's JSON body into value; an empty body leaves it alone.

@@ -2,12 +2,9 @@ package simulate
 
 import (
 	"cmp"
-	"encoding/base64"
-	"fmt"
 	"maps"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -17,6 +14,9 @@ func (g *GitHub) routeAll() {
 	issuesRead := []need{{"issues", "read"}, {"pull_requests", "read"}}
 	issuesWrite := []need{{"issues", "write"}, {"pull_requests", "write"}}
 	metadata := []need{{"metadata", "read"}}
+	contents := []need{{"contents", "read"}}
+	fileContents := []need{{"contents", "read"}, {"single_file", "read"}}
+	checks := func(level string) []need { return []need{{"checks", level}} }
 	const repo = " /repos/{owner}/{repo}"
 	for _, rt := range []*route{
 		{pattern: "GET /app", access: forApp, docs: "/apps/apps#get-the-authenticated-app", handle: getApp},
@@ -25,6 +25,8 @@ func (g *GitHub) routeAll() {
 		{pattern: "DELETE /app/installations/{id}", access: forApp, docs: "/apps/apps#delete-an-installation-for-the-authenticated-app", handle: deleteInstallation},
 		{pattern: "POST /app/installations/{id}/access_tokens", access: forApp, docs: "/apps/apps#create-an-installation-access-token-for-an-app", handle: createToken},
 		{pattern: "GET" + repo + "/installation", access: forApp, docs: "/apps/apps#get-a-repository-installation-for-the-authenticated-app", handle: getRepositoryInstallation},
+		{pattern: "GET /orgs/{org}/installation", access: forApp, docs: "/apps/apps#get-an-organization-installation-for-the-authenticated-app", handle: getAccountInstallation},
+		{pattern: "GET /users/{login}/installation", access: forApp, docs: "/apps/apps#get-a-user-installation-for-the-authenticated-app", handle: getAccountInstallation},
 		{pattern: "GET /app/hook/config", access: forApp, docs: "/apps/webhooks#get-a-webhook-configuration-for-an-app", handle: getHookConfig},
 		{pattern: "GET /app/hook/deliveries", access: forApp, docs: "/apps/webhooks#list-deliveries-for-an-app-webhook", handle: listDeliveries},
 		{pattern: "GET /app/hook/deliveries/{id}", access: forApp, docs: "/apps/webhooks#get-a-delivery-for-an-app-webhook", handle: getDelivery},
@@ -43,6 +45,17 @@ func (g *GitHub) routeAll() {
 		{pattern: "PATCH" + repo + "/labels/{name...}", access: forRepository, needs: issuesWrite, content: true, docs: "/issues/labels#update-a-label", handle: updateLabel},
 		{pattern: "DELETE" + repo + "/labels/{name...}", access: forRepository, needs: issuesWrite, content: true, docs: "/issues/labels#delete-a-label", handle: deleteLabel},
 
+		{pattern: "GET" + repo + "/contents", access: forRepository, needs: contents, docs: "/repos/contents#get-repository-content", handle: getContents},
+		{pattern: "GET" + repo + "/contents/{path...}", access: forRepository, needs: fileContents, docs: "/repos/contents#get-repository-content", handle: getContents},
+		{pattern: "GET" + repo + "/commits", access: forRepository, needs: contents, docs: "/commits/commits#list-commits", handle: listCommits},
+		{pattern: "GET" + repo + "/commits/{ref}", access: forRepository, needs: contents, docs: "/commits/commits#get-a-commit", handle: getCommit},
+
+		{pattern: "POST" + repo + "/check-runs", access: forRepository, needs: checks("write"), content: true, docs: "/checks/runs#create-a-check-run", handle: createCheckRun},
+		{pattern: "GET" + repo + "/check-runs/{id}", access: forRepository, needs: checks("read"), docs: "/checks/runs#get-a-check-run", handle: getCheckRun},
+		{pattern: "PATCH" + repo + "/check-runs/{id}", access: forRepository, needs: checks("write"), content: true, docs: "/checks/runs#update-a-check-run", handle: updateCheckRun},
+		{pattern: "GET" + repo + "/check-runs/{id}/annotations", access: forRepository, needs: checks("read"), docs: "/checks/runs#list-check-run-annotations", handle: listAnnotations},
+		{pattern: "GET" + repo + "/commits/{ref}/check-runs", access: forRepository, needs: checks("read"), docs: "/checks/runs#list-check-runs-for-a-git-reference", handle: listCheckRuns},
+
 		{pattern: "GET" + repo + "/issues", access: forRepository, needs: issuesRead, docs: "/issues/issues#list-repository-issues", handle: listIssues},
 		{pattern: "POST" + repo + "/issues", access: forRepository, needs: issuesWrite[:1], content: true, docs: "/issues/issues#create-an-issue", handle: createIssue},
 		{pattern: "GET" + repo + "/issues/{number}", access: forRepository, needs: issuesRead, docs: "/issues/issues#get-an-issue", handle: getIssue},
@@ -52,11 +65,21 @@ func (g *GitHub) routeAll() {
 		{pattern: "PUT" + repo + "/issues/{number}/labels", access: forRepository, needs: issuesWrite, content: true, docs: "/issues/labels#set-labels-for-an-issue", handle: setIssueLabels},
 		{pattern: "DELETE" + repo + "/issues/{number}/labels", access: forRepository, needs: issuesWrite, content: true, docs: "/issues/labels#remove-all-labels-from-an-issue", handle: clearIssueLabels},
 		{pattern: "DELETE" + repo + "/issues/{number}/labels/{name...}", access: forRepository, needs: issuesWrite, content: true, docs: "/issues/labels#remove-a-label-from-an-issue", handle: removeIssueLabel},
+		{pattern: "GET" + repo + "/issues/{number}/suggestions", access: forRepository, needs: issuesWrite[:1], docs: "/issues/issues#list-issue-suggestions", handle: listSuggestions},
+		{pattern: "POST" + repo + "/issues/{number}/suggestions/{id}/approve", access: forRepository, needs: issuesWrite[:1], content: true, docs: "/issues/issues#approve-an-issue-suggestion", handle: approveSuggestion},
+		{pattern: "POST" + repo + "/issues/{number}/suggestions/{id}/dismiss", access: forRepository, needs: issuesWrite[:1], content: true, docs: "/issues/issues#dismiss-an-issue-suggestion", handle: dismissSuggestion},
+		{pattern: "GET" + repo + "/issue-types", access: forRepository, needs: metadata, docs: "/repos/issue-types#list-issue-types-for-a-repository", handle: listRepositoryTypes},
+		{pattern: "GET /orgs/{org}/issue-types", access: forInstallation, needs: []need{{"issue_types", "read"}}, docs: "/orgs/issue-types#list-issue-types-for-an-organization", handle: listOrganizationTypes},
 		{pattern: "GET" + repo + "/issues/{number}/comments", access: forRepository, needs: issuesRead, docs: "/issues/comments#list-issue-comments", handle: listComments},
+		{pattern: "GET" + repo + "/issues/comments", access: forRepository, needs: issuesRead, docs: "/issues/comments#list-issue-comments-for-a-repository", handle: listRepositoryComments},
 		{pattern: "POST" + repo + "/issues/{number}/comments", access: forRepository, needs: issuesWrite, content: true, docs: "/issues/comments#create-an-issue-comment", handle: createComment},
 		{pattern: "GET" + repo + "/issues/comments/{id}", access: forRepository, needs: issuesRead, docs: "/issues/comments#get-an-issue-comment", handle: getComment},
 		{pattern: "PATCH" + repo + "/issues/comments/{id}", access: forRepository, needs: issuesWrite, content: true, docs: "/issues/comments#update-an-issue-comment", handle: updateComment},
 		{pattern: "DELETE" + repo + "/issues/comments/{id}", access: forRepository, needs: issuesWrite, content: true, docs: "/issues/comments#delete-an-issue-comment", handle: deleteComment},
+		{pattern: "GET" + repo + "/issues/comments/{id}/reactions", access: forRepository, needs: issuesRead, docs: "/reactions/reactions#list-reactions-for-an-issue-comment", handle: listReactions},
+		{pattern: "POST" + repo + "/issues/comments/{id}/reactions", access: forRepository, needs: issuesWrite, content: true, docs: "/reactions/reactions#create-reaction-for-an-issue-comment", handle: createReaction},
+		{pattern: "DELETE" + repo + "/issues/comments/{id}/reactions/{reaction}", access: forRepository, needs: issuesWrite, content: true, docs: "/reactions/reactions#delete-an-issue-comment-reaction", handle: deleteReaction},
+		{pattern: "GET" + repo + "/issues/events", access: forRepository, needs: issuesRead, docs: "/issues/events#list-issue-events-for-a-repository", handle: listRepositoryEvents},
 		{pattern: "GET" + repo + "/issues/{number}/events", access: forRepository, needs: issuesRead, docs: "/issues/events#list-issue-events", handle: listEvents},
 		{pattern: "GET" + repo + "/issues/{number}/timeline", access: forRepository, needs: issuesRead, docs: "/issues/timeline#list-timeline-events-for-an-issue", handle: listTimeline},
 	} {
@@ -115,6 +138,18 @@ func getRepositoryInstallation(c *call) reply {
 		return notFound()
 	}
 	return c.installation(repo.installation.Load())
+}
+
+func getAccountInstallation(c *call) reply {
+	account := c.g.findAccount(c.path("org") + c.path("login"))
+	c.g.mu.RLock()
+	defer c.g.mu.RUnlock()
+	for _, inst := range c.g.installations {
+		if account != nil && inst.account == account {
+			return c.installation(inst)
+		}
+	}
+	return notFound()
 }
 
 func deleteInstallation(c *call) reply {
@@ -215,134 +250,6 @@ func getHookConfig(c *call) reply {
 	d.str("url", c.g.outbox.target())
 	d.end('}')
 	return ok(d)
-}
-
-// listDeliveries pages with a cursor, newest first. Its status filter goes by the status code, as GitHub's does: a
-// failed connection has none and is found by neither value.
-func listDeliveries(c *call) reply {
-	q := c.r.URL.Query()
-	size, err := strconv.Atoi(q.Get("per_page"))
-	if err != nil || size < 1 {
-		size = 30
-	}
-	size = min(size, 100)
-	below := int64(1) << 62
-	if cursor := q.Get("cursor"); cursor != "" {
-		raw, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(cursor, "v1_"))
-		if err == nil {
-			below, err = strconv.ParseInt(string(raw), 10, 64)
-		}
-		if err != nil {
-			return fail(http.StatusUnprocessableEntity, "Invalid cursor", c.route.docs)
-		}
-	}
-	status := q.Get("status")
-	if status != "" && status != "success" && status != "failure" {
-		return fail(http.StatusUnprocessableEntity, "Invalid status", c.route.docs)
-	}
-	attempts := c.g.Attempts()
-	slices.Reverse(attempts)
-	var d document
-	var last int64
-	more, n := false, 0
-	d.begin('[')
-	for _, a := range attempts {
-		success := a.StatusCode >= 200 && a.StatusCode < 400
-		failure := a.StatusCode >= 400
-		if a.ID >= below || status == "success" && !success || status == "failure" && !failure {
-			continue
-		}
-		if n == size {
-			more = true
-			break
-		}
-		n++
-		last = a.ID
-		d.begin('{')
-		a.summary(&d)
-		d.end('}')
-	}
-	d.end(']')
-	out := ok(d)
-	if more {
-		q.Set("cursor", "v1_"+base64.RawURLEncoding.EncodeToString(strconv.AppendInt(nil, last, 10)))
-		out.header = http.Header{"Link": {fmt.Sprintf(`<%s/app/hook/deliveries?%s>; rel="next"`, c.g.apiURL, q.Encode())}}
-	}
-	return out
-}
-
-func (a *Attempt) summary(d *document) {
-	d.num("id", a.ID)
-	d.str("guid", a.GUID)
-	d.instant("delivered_at", a.At)
-	d.flag("redelivery", a.Redelivery)
-	d.key("duration")
-	*d = strconv.AppendFloat(*d, a.Duration.Seconds(), 'f', 2, 64)
-	d.str("status", a.Status)
-	d.num("status_code", int64(a.StatusCode))
-	d.str("event", a.Event)
-	d.text("action", a.Action)
-	for _, about := range []struct {
-		name string
-		id   int64
-	}{{"installation_id", a.Installation}, {"repository_id", a.Repository}} {
-		if about.id == 0 {
-			d.null(about.name)
-		} else {
-			d.num(about.name, about.id)
-		}
-	}
-	d.null("throttled_at")
-}
-
-func (c *call) attempt() *Attempt {
-	for _, a := range c.g.Attempts() {
-		if a.ID == c.id("id") {
-			return a
-		}
-	}
-	return nil
-}
-
-func getDelivery(c *call) reply {
-	a := c.attempt()
-	if a == nil {
-		return notFound()
-	}
-	var d document
-	d.begin('{')
-	a.summary(&d)
-	d.str("url", a.URL)
-	d.object("request")
-	d.object("headers")
-	c.g.outbox.header(&delivery{guid: a.GUID, event: a.Event, payload: a.Payload}, func(name, value string) { d.str(name, value) })
-	d.end('}')
-	d.raw("payload", a.Payload)
-	d.end('}')
-	d.object("response")
-	d.object("headers")
-	for _, name := range slices.Sorted(maps.Keys(a.answerHeader)) {
-		d.comma()
-		d = appendString(d, name)
-		d = append(d, ':')
-		d = appendString(d, strings.Join(a.answerHeader[name], ", "))
-	}
-	d.end('}')
-	d.text("payload", string(a.answer))
-	d.end('}')
-	d.end('}')
-	return ok(d)
-}
-
-func redeliver(c *call) reply {
-	a := c.attempt()
-	if a == nil {
-		return notFound()
-	}
-	if err := c.g.redeliver(c.r.Context(), a); err != nil {
-		return c.failed(err, "Delivery", "id")
-	}
-	return reply{status: http.StatusAccepted, body: []byte("{}")}
 }
 
 func getRateLimit(c *call) reply {

@@ -61,7 +61,7 @@ func (c *call) issueObject(is *issue) []byte {
 }
 
 func getIssue(c *call) reply {
-	return c.onIssue(func(is *issue) reply { return ok(c.issueObject(is)) })
+	return c.onIssue(func(is *issue) reply { return changed(c.issueObject(is), is.updated) })
 }
 
 func listIssues(c *call) reply {
@@ -70,14 +70,11 @@ func listIssues(c *call) reply {
 	if state != "open" && state != "closed" && state != "all" {
 		return c.invalid("Issue", "state", "invalid", "")
 	}
-	var since time.Time
-	if text := q.Get("since"); text != "" {
-		var err error
-		if since, err = time.Parse(time.RFC3339, text); err != nil {
-			return c.invalid("Issue", "since", "invalid", "")
-		}
+	since, out := c.since()
+	if out != nil {
+		return *out
 	}
-	creator := q.Get("creator")
+	creator, kind := q.Get("creator"), q.Get("type")
 	c.repo.mu.Lock()
 	defer c.repo.mu.Unlock()
 	var wanted []*label
@@ -90,7 +87,7 @@ func listIssues(c *call) reply {
 	for _, is := range c.repo.issues {
 		switch {
 		case is.deleted || is.movedTo != "", state != "all" && is.state != state, is.updated.Before(since),
-			creator != "" && !strings.EqualFold(is.author.name(), creator),
+			!is.ofType(kind), creator != "" && !strings.EqualFold(is.author.name(), creator),
 			slices.ContainsFunc(wanted, func(l *label) bool { return l == nil || is.has(l) < 0 }):
 			continue
 		}
@@ -115,11 +112,39 @@ func listIssues(c *call) reply {
 	return c.listed(w, d)
 }
 
+// since is the time after which the caller wants what was changed, the zero time when it wants all.
+func (c *call) since() (time.Time, *reply) {
+	text := c.r.URL.Query().Get("since")
+	if text == "" {
+		return time.Time{}, nil
+	}
+	since, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		out := c.invalid("Issue", "since", "invalid", "")
+		return time.Time{}, &out
+	}
+	return since, nil
+}
+
+// ofType tells whether the issue has the type that a list is asked for: a name, "*" for any, "none", or nothing for all.
+func (is *issue) ofType(wanted string) bool {
+	switch wanted {
+	case "":
+		return true
+	case "*":
+		return is.kind != nil
+	case "none":
+		return is.kind == nil
+	}
+	return is.kind != nil && strings.EqualFold(is.kind.name, wanted)
+}
+
 func createIssue(c *call) reply {
 	var asked struct {
 		Title  string      `json:"title"`
 		Body   string      `json:"body"`
-		Labels []labelName `json:"labels"`
+		Labels []labelWish `json:"labels"`
+		Type   typeWish    `json:"type"`
 	}
 	if out := c.decode(&asked); out != nil {
 		return *out
@@ -133,8 +158,13 @@ func createIssue(c *call) reply {
 		if err != nil {
 			return err
 		}
+		kind, err := c.checkType(ch, asked.Type)
+		if err != nil {
+			return err
+		}
 		is, err := ch.open(NewIssue{Title: asked.Title, Body: asked.Body}, false, labels)
 		if err == nil {
+			err = c.giveType(ch, is, asked.Type, kind)
 			out = created(c.issueObject(is))
 		}
 		return err
@@ -151,7 +181,8 @@ func updateIssue(c *call) reply {
 		Body        *string      `json:"body"`
 		State       *string      `json:"state"`
 		StateReason *string      `json:"state_reason"`
-		Labels      *[]labelName `json:"labels"`
+		Labels      *[]labelWish `json:"labels"`
+		Type        typeWish     `json:"type"`
 	}
 	if out := c.decode(&asked); out != nil {
 		return *out
@@ -159,7 +190,14 @@ func updateIssue(c *call) reply {
 	if asked.State != nil && *asked.State != "open" && *asked.State != "closed" {
 		return c.invalid("Issue", "state", "invalid", "")
 	}
+	if asked.Labels != nil && c.g.opts.Suggestions && slices.ContainsFunc(*asked.Labels, func(w labelWish) bool { return w.why.Suggest }) {
+		return c.invalid("Issue", "labels", "invalid", "This simulation takes suggested labels only where labels are added to an issue.")
+	}
 	return c.changeIssue("Issue", "title", func(ch *change, is *issue) (reply, error) {
+		kind, err := c.checkType(ch, asked.Type)
+		if err != nil {
+			return reply{}, err
+		}
 		if err := ch.edit(is, asked.Title, asked.Body); err != nil {
 			return reply{}, err
 		}
@@ -177,108 +215,11 @@ func updateIssue(c *call) reply {
 			}
 			ch.setState(is, *asked.State, reason)
 		}
-		return ok(c.issueObject(is)), nil
-	})
-}
-
-func listComments(c *call) reply {
-	return c.onIssue(func(is *issue) reply {
-		comments := is.comments
-		if since, err := time.Parse(time.RFC3339, c.r.URL.Query().Get("since")); err == nil {
-			comments = slices.DeleteFunc(slices.Clone(comments), func(m *comment) bool { return m.updated.Before(since) })
-		}
-		w := c.window(len(comments))
-		var d document
-		d.begin('[')
-		for _, m := range comments[w.first:w.last] {
-			m.object(&d, "", c.g, c.repo)
-		}
-		d.end(']')
-		return c.listed(w, d)
-	})
-}
-
-func (c *call) body() (string, *reply) {
-	var asked struct {
-		Body string `json:"body"`
-	}
-	if out := c.decode(&asked); out != nil {
-		return "", out
-	}
-	if asked.Body == "" {
-		out := c.invalid("IssueComment", "body", "missing_field", "")
-		return "", &out
-	}
-	return asked.Body, nil
-}
-
-func createComment(c *call) reply {
-	body, out := c.body()
-	if out != nil {
-		return *out
-	}
-	return c.changeIssue("IssueComment", "body", func(ch *change, is *issue) (reply, error) {
-		m, err := ch.comment(is, body)
-		if err != nil {
+		if err := c.giveType(ch, is, asked.Type, kind); err != nil {
 			return reply{}, err
 		}
-		var d document
-		m.object(&d, "", c.g, c.repo)
-		return created(d), nil
+		return ok(c.issueObject(is)), nil
 	})
-}
-
-func getComment(c *call) reply {
-	c.repo.mu.Lock()
-	defer c.repo.mu.Unlock()
-	m := c.repo.comments[c.id("id")]
-	if m == nil {
-		return notFound()
-	}
-	var d document
-	m.object(&d, "", c.g, c.repo)
-	return ok(d)
-}
-
-// changeComment changes the comment in the path; an App edits and deletes only what it wrote itself.
-func (c *call) changeComment(f func(*change, *comment) error) (reply, bool) {
-	var d document
-	err := c.act(func(ch *change) error {
-		m := ch.repo.comments[c.id("id")]
-		switch {
-		case m == nil:
-			return ErrNotFound
-		case m.author != c.g.bot:
-			return ErrForbidden
-		}
-		err := f(ch, m)
-		m.object(&d, "", c.g, c.repo)
-		return err
-	})
-	if err != nil {
-		return c.failed(err, "IssueComment", "body"), false
-	}
-	return ok(d), true
-}
-
-func updateComment(c *call) reply {
-	body, out := c.body()
-	if out != nil {
-		return *out
-	}
-	answer, _ := c.changeComment(func(ch *change, m *comment) error { return ch.editComment(m, body) })
-	return answer
-}
-
-func deleteComment(c *call) reply {
-	answer, done := c.changeComment(func(ch *change, m *comment) error {
-		ch.deleteComment(m)
-		return nil
-	})
-	if done {
-		return noContent()
-	}
-	return answer
 }
 
 func listEvents(c *call) reply {
@@ -292,6 +233,37 @@ func listEvents(c *call) reply {
 		d.end(']')
 		return c.listed(w, d)
 	})
+}
+
+// listRepositoryEvents lists what happened to all issues, newest first, each event with its issue.
+func listRepositoryEvents(c *call) reply {
+	type happened struct {
+		is *issue
+		o  occurrence
+	}
+	c.repo.mu.Lock()
+	defer c.repo.mu.Unlock()
+	var found []happened
+	for _, is := range c.repo.issues {
+		if is.deleted || is.movedTo != "" {
+			continue
+		}
+		for _, o := range is.history {
+			found = append(found, happened{is, o})
+		}
+	}
+	slices.SortFunc(found, func(a, b happened) int { return cmp.Compare(b.o.id, a.o.id) })
+	w := c.window(len(found))
+	var d document
+	d.begin('[')
+	for _, h := range found[w.first:w.last] {
+		h.o.object(&d, c.g, c.repo)
+		d = d[:len(d)-1]
+		h.is.object(&d, "issue", c.g, c.repo)
+		d.end('}')
+	}
+	d.end(']')
+	return c.listed(w, d)
 }
 
 // listTimeline lists the issue's events and comments in the order of their time.

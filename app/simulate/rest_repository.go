@@ -28,7 +28,7 @@ func getUser(c *call) reply {
 	d.instant("created_at", c.g.created)
 	d.instant("updated_at", c.g.created)
 	d.end('}')
-	return ok(d)
+	return changed(d, c.g.created)
 }
 
 func listRepositories(c *call) reply {
@@ -77,7 +77,7 @@ func getRepository(c *call) reply {
 		d.num("network_count", 0)
 		d.num("subscribers_count", 0)
 	})
-	return ok(d)
+	return changed(d, c.repo.updated)
 }
 
 // getPermission reports triage as "read" and maintain as "write" in "permission", as GitHub does; "role_name" and the
@@ -212,5 +212,10 @@ func deleteLabel(c *call) reply {
 
 // act changes the call's repository in the name of the App's bot.
 func (c *call) act(f func(*change) error) error {
-	return c.g.change(c.r.Context(), c.repo, c.g.bot, true, f)
+	return c.g.change(c.r.Context(), c.repo, c.g.bot, true, func(ch *change) error {
+		if err := ch.writable(); err != nil {
+			return err
+		}
+		return f(ch)
+	})
 }
