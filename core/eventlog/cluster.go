@@ -73,12 +73,11 @@ func (c *Cluster) EnsureTopics(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("event log: list topics: %w", err)
 	}
+	var present []string
 	for _, topic := range topics() {
 		detail, ok := existing[topic]
 		if ok && detail.Err == nil {
-			if err := c.checkTopic(ctx, topic); err != nil {
-				return err
-			}
+			present = append(present, topic)
 			continue
 		}
 		if ok && !errors.Is(detail.Err, kerr.UnknownTopicOrPartition) {
@@ -88,7 +87,7 @@ func (c *Cluster) EnsureTopics(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return c.checkTopics(ctx, present)
 }
 
 func (c *Cluster) createTopic(ctx context.Context, topic string) error {
@@ -128,23 +127,36 @@ func (c *Cluster) createTopic(ctx context.Context, topic string) error {
 	return nil
 }
 
-// checkTopic raises max.message.bytes where it is too small, and warns of a
-// retention that leaves too little time to notice a standing consumer.
-func (c *Cluster) checkTopic(ctx context.Context, topic string) error {
-	described, err := c.admin.DescribeTopicConfigs(ctx, topic)
-	if err == nil {
-		var rc kadm.ResourceConfig
-		if rc, err = described.On(topic, nil); err == nil {
-			err = rc.Err
-		}
-		if err == nil {
-			return c.checkConfigs(ctx, topic, rc.Configs)
-		}
+// checkTopics raises max.message.bytes where it is too small, sees to it that
+// compacted topics are, and warns of a retention that leaves too little time to
+// notice a standing consumer.
+func (c *Cluster) checkTopics(ctx context.Context, topics []string) error {
+	if len(topics) == 0 {
+		return nil
 	}
-	// Not every cluster lets a client read its configuration; then the first
-	// record that is too large will tell.
-	c.logger.Warn("cannot read the topic's configuration; make sure that max.message.bytes is large enough",
-		"topic", topic, "need", maxMessageBytes(topic), "err", err)
+	described, err := c.admin.DescribeTopicConfigs(ctx, topics...)
+	for _, topic := range topics {
+		topicErr := err
+		if topicErr == nil {
+			var rc kadm.ResourceConfig
+			if rc, topicErr = described.On(topic, nil); topicErr == nil {
+				topicErr = rc.Err
+			}
+			if topicErr == nil {
+				if err := c.checkConfigs(ctx, topic, rc.Configs); err != nil {
+					return err
+				}
+				continue
+			}
+		}
+		// Not every cluster lets a client read its configuration; then the first
+		// record that is too large will tell.
+		attrs := []any{"topic", topic, "need", maxMessageBytes(topic), "err", topicErr}
+		if Compacted(topic) {
+			attrs = append(attrs, "cleanup_policy", "compact")
+		}
+		c.logger.Warn("cannot read the topic's configuration; make sure that max.message.bytes is large enough, and the cleanup policy right", attrs...)
+	}
 	return nil
 }
 
