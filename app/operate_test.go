@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kfake"
+
 	"github.com/dispatchai/dispatchai/app/simulate"
 	"github.com/dispatchai/dispatchai/core/eventlog"
 	"github.com/dispatchai/dispatchai/core/eventlog/embedded"
@@ -219,6 +221,54 @@ func TestStatusOfProcesses(t *testing.T) {
 	if l := s.listPlugins()["rules"]; len(l.Processes) != 0 {
 		t.Errorf("after an orderly stop plugin list says %+v", l)
 	}
+}
+
+// TestReplicasOnACluster: two processes on one Kafka cluster see each other, and
+// both follow what an operator decides.
+func TestReplicasOnACluster(t *testing.T) {
+	t.Parallel()
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(3))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	kafka := "KAFKA_BOOTSTRAP_SERVERS=" + strings.Join(cluster.ListenAddrs(), ",")
+	var replicas []*system
+	for seed := range uint64(2) {
+		s := newSystem(t, simulate.Options{Seed: 73 + seed})
+		s.env = []string{kafka}
+		s.start()
+		t.Cleanup(s.dump)
+		replicas = append(replicas, s)
+	}
+	reported := func(state string) func() bool {
+		return func() bool {
+			for _, s := range replicas {
+				processes := s.status().Processes
+				if len(processes) != len(replicas) {
+					return false
+				}
+				for _, p := range processes {
+					if len(p.Plugins) != 1 || p.Plugins[0].State != state {
+						return false
+					}
+				}
+			}
+			return true
+		}
+	}
+	eventually(t, "both report a running plugin, to both", reported("running"))
+	env := append(replicas[0].environment(), kafka)
+	if got := execute(t, env, "plugin", "disable", "rules"); got.code != 0 {
+		t.Fatalf("plugin disable: %+v", got)
+	}
+	eventually(t, "both have disabled it", reported("disabled"))
+	if got := execute(t, env, "plugin", "enable", "rules"); got.code != 0 {
+		t.Fatalf("plugin enable: %+v", got)
+	}
+	eventually(t, "both have enabled it", reported("running"))
+	replicas[1].stop()
+	eventually(t, "the one that stopped has taken its report back", func() bool { return len(replicas[0].status().Processes) == 1 })
 }
 
 // flood appends so many reports to a running service's log that it compacts them.
