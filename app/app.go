@@ -79,9 +79,13 @@ type App struct {
 	logUsage  func() (used, bound int64)
 	cluster   *eventlog.Cluster
 	producer  *eventlog.Producer
+	table     *eventlog.Table // nil where no role follows one
 	store     store.Store
 	github    *github.Client
 	plugins   []*plugin.Plugin
+	switched  *prometheus.GaugeVec
+	name      string   // of this run, among all processes
+	groups    []string // consumer groups that the process is a member of
 	gateway   *gateway.Gateway
 	server    *http.Server
 	health    *health
@@ -169,8 +173,17 @@ func (a *App) openStorage(ctx context.Context) error {
 	return nil
 }
 
-func (a *App) openWorkers() error {
+func (a *App) openWorkers() (err error) {
 	o := a.options
+	host, _ := os.Hostname()
+	started := time.Now()
+	a.name = processName(host, started)
+	if a.switched, err = newSwitchedGauge(a.registry); err != nil {
+		return err
+	}
+	if err := a.openTable(); err != nil {
+		return err
+	}
 	if o.has(RoleClassify) || o.has(RoleLabel) {
 		client, err := newGitHubClient(o, a.backends, a.logger.With("part", "github"), a.registry)
 		if err != nil {
@@ -184,9 +197,8 @@ func (a *App) openWorkers() error {
 		}
 	}
 	if o.has(RoleLabel) {
-		host, _ := os.Hostname()
 		worker := label.New(label.Config{
-			Store: a.store, GitHub: a.github, Concurrency: issuesAtOnce, Owner: fmt.Sprintf("%s/%d/%d", host, os.Getpid(), time.Now().UnixNano()),
+			Store: a.store, GitHub: a.github, Concurrency: issuesAtOnce, Owner: a.name,
 			Logger: a.logger.With("part", "label"), Registerer: a.registry,
 		})
 		a.workers = append(a.workers, component{"label scheduler", worker.Run})
@@ -199,7 +211,7 @@ func (a *App) openWorkers() error {
 	if o.has(RoleGateway) {
 		g, err := gateway.New(gateway.Config{
 			Store: a.store, Publisher: a.producer, Log: a.log, Dashboard: a.backends.Dashboard,
-			Token: o.APIToken, Open: o.Demo, Origins: o.AllowedOrigins, Version: a.backends.Version,
+			Overview: a.overview, Token: o.APIToken, Open: o.Demo, Origins: o.AllowedOrigins, Version: a.backends.Version,
 			Logger: a.logger.With("part", "gateway"), Registerer: a.registry,
 		})
 		if err != nil {
@@ -208,7 +220,8 @@ func (a *App) openWorkers() error {
 		a.gateway = g
 		a.workers = append(a.workers, component{"gateway", g.Run})
 	}
-	a.workers = append(a.workers, component{"maintenance", a.maintain})
+	reporter := &reporter{app: a, host: host, started: started}
+	a.workers = append(a.workers, component{"maintenance", a.maintain}, component{"reporter", reporter.run})
 	return nil
 }
 
@@ -230,7 +243,7 @@ func (a *App) openClassify() error {
 		classifiers = append(classifiers, p)
 	}
 	worker, err := classify.New(classify.Config{
-		Store: a.store, Publisher: a.producer, GitHub: a.github, Classifiers: classifiers,
+		Store: a.store, Publisher: a.producer, GitHub: a.github, Classifiers: classifiers, Enabled: a.pluginEnabled,
 		Logger: a.logger.With("part", "classify"), Registerer: a.registry,
 	})
 	if err != nil {
@@ -291,7 +304,19 @@ func (a *App) consume(cc eventlog.ConsumerConfig) error {
 	if err != nil {
 		return err
 	}
-	a.workers = append(a.workers, component{cc.Group + " consumer", consumer.Run})
+	a.groups = append(a.groups, cc.Group)
+	a.workers = append(a.workers, component{cc.Group + " consumer", func(ctx context.Context) error {
+		if a.table != nil {
+			// What an operator decided before this process started counts from its
+			// first record on.
+			select {
+			case <-a.table.CaughtUp():
+			case <-ctx.Done():
+				return nil
+			}
+		}
+		return consumer.Run(ctx)
+	}})
 	return nil
 }
 

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync/atomic"
@@ -75,9 +76,16 @@ func (h *health) report(ctx context.Context) HealthReport {
 		set("event_log", StatusDegraded, a.logRoom())
 	}
 	set("store", StatusDown, a.store.Ping(ctx))
+	enabled := 0
 	for _, p := range a.plugins {
 		state := p.Health()
 		d := Dependency{Status: StatusOK}
+		if s := a.pluginSwitch(p.Name()); !s.Enabled {
+			// As an operator wants it, whatever its process does.
+			r.Dependencies["plugin:"+state.Name] = Dependency{Status: StatusOK, Detail: fmt.Sprintf("disabled by %s at %s", s.By, s.At.Format(time.RFC3339))}
+			continue
+		}
+		enabled++
 		if state.State != plugin.Running && state.State != plugin.Busy {
 			d = Dependency{Status: StatusDegraded, Detail: string(state.State)}
 			if state.LastError != "" {
@@ -88,6 +96,9 @@ func (h *health) report(ctx context.Context) HealthReport {
 			}
 		}
 		r.Dependencies["plugin:"+state.Name] = d
+	}
+	if len(a.plugins) > 0 && enabled == 0 {
+		set("plugins", StatusDegraded, errors.New(noneEnabled))
 	}
 	return r
 }

@@ -26,6 +26,7 @@ func failpoints() []string {
 		"label/before-desired", "label/after-desired",
 		"label/before-intent", "label/after-intent", "label/after-add", "label/after-written",
 		"label/before-removal", "label/after-removal",
+		"log/before-compaction", "log/after-compaction", "log/after-compaction-trim",
 	}
 }
 
@@ -67,6 +68,15 @@ func TestFailpoints(t *testing.T) {
 				numbers = append(numbers, number)
 			}
 			switch {
+			case strings.HasPrefix(name, "log/"):
+				for _, n := range numbers {
+					s.waitLabel(n, "kind/bug")
+				}
+				// What was decided before the crash holds after it.
+				if _, err := s.run("plugin", "disable", "rules"); err != nil {
+					t.Fatal(err)
+				}
+				_ = s.flood(ctx) // the process may be gone before all of it is appended
 			case strings.HasSuffix(name, "-removal"):
 				// Wait for the label before correcting it away.
 				for _, n := range numbers {
@@ -85,6 +95,14 @@ func TestFailpoints(t *testing.T) {
 			}
 			s.process = nil
 			s.start()
+			if strings.HasPrefix(name, "log/") {
+				eventually(t, "the plugin is disabled as before the crash", func() bool {
+					return s.metric(`dispatchai_plugin_enabled{plugin="rules"}`) == 0
+				})
+				if _, err := s.run("plugin", "enable", "rules"); err != nil {
+					t.Fatal(err)
+				}
+			}
 			s.redeliverFailed()
 			for i, n := range numbers {
 				if strings.HasSuffix(name, "-removal") && i == 0 {
@@ -108,7 +126,7 @@ func assertAllFailpointsListed(t *testing.T) {
 	for _, f := range failpoints() {
 		listed[f] = true
 	}
-	for _, dir := range []string{"ingress", "../core/classify", "../core/label"} {
+	for _, dir := range []string{"ingress", "../core/classify", "../core/label", "../core/eventlog/embedded"} {
 		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
 		if err != nil {
 			t.Fatal(err)

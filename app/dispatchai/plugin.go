@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 
@@ -18,6 +19,8 @@ func builtIns() map[string]func() sdk.Classifier {
 	}
 }
 
+func builtInNames() []string { return slices.Sorted(maps.Keys(builtIns())) }
+
 // builtIn gives the command line that runs a built-in plugin: this very binary,
 // started like anyone's executable.
 func builtIn(name string) (path string, args []string, ok bool) {
@@ -32,8 +35,8 @@ func builtIn(name string) (path string, args []string, ok bool) {
 }
 
 func pluginCommand() *cobra.Command {
-	c := &cobra.Command{Use: "plugin", Short: "Work with classifier plugins"}
-	c.AddCommand(&cobra.Command{
+	c := &cobra.Command{Use: "plugin", Short: "List classifier plugins, enable and disable them"}
+	c.AddCommand(pluginListCommand(), pluginSwitchCommand(true), pluginSwitchCommand(false), &cobra.Command{
 		Use:    "serve NAME",
 		Short:  "Be a built-in plugin (started by the host, not by people)",
 		Hidden: true,
@@ -41,12 +44,7 @@ func pluginCommand() *cobra.Command {
 		RunE: func(_ *cobra.Command, args []string) error {
 			make, ok := builtIns()[args[0]]
 			if !ok {
-				names := []string{}
-				for n := range builtIns() {
-					names = append(names, n)
-				}
-				slices.Sort(names)
-				return fmt.Errorf("there is no built-in plugin %q; there are %v", args[0], names)
+				return fmt.Errorf("there is no built-in plugin %q; there are %v", args[0], builtInNames())
 			}
 			return sdk.Serve(make())
 		},

@@ -18,6 +18,7 @@ import (
 	"github.com/klauspost/compress/gzhttp"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/dispatchai/dispatchai/core/control"
 	"github.com/dispatchai/dispatchai/core/eventlog"
 	"github.com/dispatchai/dispatchai/core/store"
 	"github.com/dispatchai/dispatchai/core/triage"
@@ -40,6 +41,9 @@ type Config struct {
 	Store     storage
 	Publisher publisher
 	Log       eventlog.Config // tailed for live results
+	// Overview gives what is known of all processes and plugins, or false when
+	// it is not known yet; nil is never known.
+	Overview func() (control.Overview, bool)
 	// Dashboard is the built front end, with index.html at its root; nil serves
 	// the API alone.
 	Dashboard fs.FS
@@ -189,6 +193,7 @@ func (g *Gateway) routes() (http.Handler, error) {
 	route(api, http.MethodPost, "/api/issues/{id}/classify", g.reclassifyIssue)
 	route(api, http.MethodGet, "/api/repositories", g.listRepositories)
 	route(api, http.MethodGet, "/api/stats", g.getStats)
+	route(api, http.MethodGet, "/api/status", g.getStatus)
 	api.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, problem{Status: http.StatusNotFound, Detail: "There is nothing at " + r.URL.Path + "; the API is described at /api/openapi.json."})
 	})

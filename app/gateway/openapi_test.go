@@ -172,6 +172,8 @@ func TestOpenAPI(t *testing.T) {
 	s.expect(413, "POST", "/api/issues/1101/correct", `{"field":"category","values":["`+strings.Repeat("x", maxRequestBody)+`"]}`)
 	s.expect(415, "POST", "/api/issues/1101/correct", `{}`, with("Content-Type", "text/plain"))
 	s.expect(422, "POST", "/api/issues/1101/correct", `{"field":"category","values":["no such"]}`)
+	s.expect(503, "GET", "/api/status", "")
+	s.expect(401, "GET", "/api/status", "", without("Authorization"))
 	for _, r := range routes {
 		s.expect(401, r.method, r.path, r.body, without("Authorization"))
 		if r.method == "POST" {
@@ -194,7 +196,9 @@ func TestOpenAPI(t *testing.T) {
 	}
 
 	s.shutDown()
-	s.start(demo)
+	s.start(demo, reporting)
+	s.expect(200, "GET", "/api/status", "", host("localhost:8080"))
+	s.expect(403, "GET", "/api/status", "", host("evil.example:8080"))
 	for _, r := range routes {
 		s.expect(403, r.method, r.path, r.body, host("evil.example:8080"))
 	}

@@ -30,12 +30,17 @@ func (w *Worker) classify(ctx context.Context, works []*work) {
 	if len(asked) == 0 {
 		return
 	}
+	classifiers := w.enabled()
+	if len(classifiers) == 0 {
+		fail(asked, errNoneEnabled)
+		return
+	}
 	began := w.Now()
 	issues := make([]triage.Issue, len(asked))
 	for i, k := range asked {
 		issues[i] = k.current()
 	}
-	embeddings, err := w.embed(ctx, asked, issues)
+	embeddings, err := w.embed(ctx, classifiers, asked, issues)
 	if err != nil {
 		fail(asked, pluginError(err))
 		return
@@ -57,7 +62,7 @@ func (w *Worker) classify(ctx context.Context, works []*work) {
 	}
 	answered := make([]bool, len(asked))
 	refused := make([]error, len(asked))
-	for _, c := range w.Classifiers {
+	for _, c := range classifiers {
 		outcomes, err := c.Classify(ctx, items)
 		if err != nil {
 			fail(asked, pluginError(err))
@@ -91,6 +96,14 @@ func (w *Worker) classify(ctx context.Context, works []*work) {
 	w.metrics.classifySeconds.Observe(w.Now().Sub(began).Seconds())
 }
 
+// enabledAgain is how soon an event that no classifier may be asked about looks
+// for one again.
+const enabledAgain = 3 * time.Second
+
+// errNoneEnabled has events wait in the log: it keeps them, while an issue that
+// was let through would stay without labels.
+var errNoneEnabled = eventlog.RetryAfter(enabledAgain, errors.New("no classifier plugin is enabled; enable one with `dispatchai plugin enable NAME`"))
+
 // merge keeps, field by field, the more confident answer.
 func merge(into *triage.Classification, o plugin.Outcome) {
 	for f, a := range o.Fields {
@@ -111,10 +124,10 @@ func merge(into *triage.Classification, o plugin.Outcome) {
 const embedAttempts = 3
 
 // embed gives one vector per issue; it is nil where no plugin can make one.
-func (w *Worker) embed(ctx context.Context, asked []*work, issues []triage.Issue) ([]*store.Embedding, error) {
+func (w *Worker) embed(ctx context.Context, classifiers []Classifier, asked []*work, issues []triage.Issue) ([]*store.Embedding, error) {
 	embeddings := make([]*store.Embedding, len(issues))
 	var embedder Classifier
-	for _, c := range w.Classifiers {
+	for _, c := range classifiers {
 		if c.Describe().Embedding != nil {
 			embedder = c
 			break
@@ -338,7 +351,8 @@ func forPlugins(id int64, fullName string, t triage.Taxonomy) *sdk.Repository {
 }
 
 // learn lets the plugins learn from the corrections of this batch. The store
-// holds the truth; a plugin that misses one is taught again when it is fitted.
+// holds the truth; a plugin that misses one, being disabled or not running, is
+// taught again when it is fitted.
 func (w *Worker) learn(ctx context.Context, works []*work) {
 	var examples []plugin.Example
 	for _, k := range works {
@@ -363,7 +377,7 @@ func (w *Worker) learn(ctx context.Context, works []*work) {
 	if len(examples) == 0 {
 		return
 	}
-	for _, c := range w.Classifiers {
+	for _, c := range w.enabled() {
 		if !c.Describe().Learns {
 			continue
 		}

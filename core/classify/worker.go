@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -28,6 +29,7 @@ import (
 
 // Classifier is a running plugin.
 type Classifier interface {
+	Name() string
 	Describe() plugin.Description
 	Classify(ctx context.Context, items []plugin.Item) ([]plugin.Outcome, error)
 	Embed(ctx context.Context, texts []sdk.Text) (vectors [][]float32, model string, err error)
@@ -52,7 +54,7 @@ type gitHub interface {
 	RepositoryLabels(ctx context.Context, installationID int64, repository triage.Repository) ([]triage.RepositoryLabel, error)
 }
 
-// Config is what a Worker is made of. Everything is required but Now.
+// Config is what a Worker is made of. Everything is required but Enabled and Now.
 type Config struct {
 	Store     storage
 	Publisher publisher
@@ -60,6 +62,10 @@ type Config struct {
 	// Classifiers are asked in this order; a field keeps the most confident
 	// answer. The first one that can embed provides the vectors.
 	Classifiers []Classifier
+	// Enabled tells of a classifier's name whether it is to be asked now; nil
+	// has all of them asked. Where none is, events that need a classification
+	// wait until one is.
+	Enabled func(name string) bool
 	// NeighbourLimit is how many similar issues are kept with an issue.
 	NeighbourLimit int
 	Logger         *slog.Logger
@@ -89,6 +95,9 @@ func New(cfg Config) (*Worker, error) {
 	if len(cfg.Classifiers) == 0 {
 		return nil, errors.New("classify: no classifier plugin is enabled; enable at least one (DISPATCHAI_PLUGINS)")
 	}
+	if cfg.Enabled == nil {
+		cfg.Enabled = func(string) bool { return true }
+	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -100,6 +109,12 @@ func New(cfg Config) (*Worker, error) {
 		return nil, err
 	}
 	return &Worker{Config: cfg, taxonomies: cache, metrics: newMetrics(cfg.Registerer)}, nil
+}
+
+// enabled are the classifiers to ask, in order. A batch asks for them once, so
+// that one that is disabled meanwhile finishes it.
+func (w *Worker) enabled() []Classifier {
+	return slices.DeleteFunc(slices.Clone(w.Classifiers), func(c Classifier) bool { return !w.Enabled(c.Name()) })
 }
 
 // Express tells which records must not wait behind a model call: what people

@@ -59,12 +59,13 @@ func (c *Cluster) Ping(ctx context.Context) error {
 
 // topics are those that every installation has.
 func topics() []string {
-	return []string{TopicIssuesRaw, TopicInstallationsRaw, TopicIssuesEnriched, TopicIssuesDead}
+	return []string{TopicIssuesRaw, TopicInstallationsRaw, TopicIssuesEnriched, TopicIssuesDead, TopicControl, TopicStatus}
 }
 
 // EnsureTopics creates the topics that are missing and checks that those which
-// exist take records of MaxRecordBytes, raising their limit where it may. It is
-// safe to call from several processes at once.
+// exist take the records that they are for and are compacted where they are to
+// be, setting it right where it may. It is safe to call from several processes
+// at once.
 func (c *Cluster) EnsureTopics(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*adminTimeout)
 	defer cancel()
@@ -72,12 +73,11 @@ func (c *Cluster) EnsureTopics(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("event log: list topics: %w", err)
 	}
+	var present []string
 	for _, topic := range topics() {
 		detail, ok := existing[topic]
 		if ok && detail.Err == nil {
-			if err := c.checkTopic(ctx, topic); err != nil {
-				return err
-			}
+			present = append(present, topic)
 			continue
 		}
 		if ok && !errors.Is(detail.Err, kerr.UnknownTopicOrPartition) {
@@ -87,7 +87,7 @@ func (c *Cluster) EnsureTopics(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return c.checkTopics(ctx, present)
 }
 
 func (c *Cluster) createTopic(ctx context.Context, topic string) error {
@@ -102,44 +102,73 @@ func (c *Cluster) createTopic(ctx context.Context, topic string) error {
 		}
 		configs["retention.ms"] = &retention
 	}
-	if topic == TopicIssuesDead {
+	if topic == TopicIssuesDead || Compacted(topic) {
 		partitions = 1
+	}
+	if Compacted(topic) {
+		delete(configs, "retention.ms")
+		configs["segment.bytes"] = kadm.StringPtr(strconv.Itoa(CompactedSegmentBytes))
+		if c.cfg.Retention > 0 {
+			configs["cleanup.policy"] = kadm.StringPtr("compact")
+		}
 	}
 	_, err := c.admin.CreateTopic(ctx, partitions, max(c.cfg.Replication, -1), configs, topic)
 	switch {
 	case errors.Is(err, kerr.TopicAlreadyExists):
 		return nil
 	case err != nil:
-		return fmt.Errorf("event log: create topic %s: %w; create it by hand with max.message.bytes=%d, or grant the right to create topics",
-			topic, err, maxMessageBytes(topic))
+		by := fmt.Sprintf("max.message.bytes=%d", maxMessageBytes(topic))
+		if Compacted(topic) {
+			by += ", cleanup.policy=compact and one partition"
+		}
+		return fmt.Errorf("event log: create topic %s: %w; create it by hand with %s, or grant the right to create topics", topic, err, by)
 	}
 	c.logger.Info("topic created", "topic", topic, "partitions", partitions)
 	return nil
 }
 
-// checkTopic raises max.message.bytes where it is too small, and warns of a
-// retention that leaves too little time to notice a standing consumer.
-func (c *Cluster) checkTopic(ctx context.Context, topic string) error {
-	described, err := c.admin.DescribeTopicConfigs(ctx, topic)
-	if err == nil {
-		var rc kadm.ResourceConfig
-		if rc, err = described.On(topic, nil); err == nil {
-			err = rc.Err
-		}
-		if err == nil {
-			return c.checkConfigs(ctx, topic, rc.Configs)
-		}
+// checkTopics raises max.message.bytes where it is too small, sees to it that
+// compacted topics are, and warns of a retention that leaves too little time to
+// notice a standing consumer.
+func (c *Cluster) checkTopics(ctx context.Context, topics []string) error {
+	if len(topics) == 0 {
+		return nil
 	}
-	// Not every cluster lets a client read its configuration; then the first
-	// record that is too large will tell.
-	c.logger.Warn("cannot read the topic's configuration; make sure that max.message.bytes is large enough",
-		"topic", topic, "need", maxMessageBytes(topic), "err", err)
+	described, err := c.admin.DescribeTopicConfigs(ctx, topics...)
+	for _, topic := range topics {
+		topicErr := err
+		if topicErr == nil {
+			var rc kadm.ResourceConfig
+			if rc, topicErr = described.On(topic, nil); topicErr == nil {
+				topicErr = rc.Err
+			}
+			if topicErr == nil {
+				if err := c.checkConfigs(ctx, topic, rc.Configs); err != nil {
+					return err
+				}
+				continue
+			}
+		}
+		// Not every cluster lets a client read its configuration; then the first
+		// record that is too large will tell.
+		attrs := []any{"topic", topic, "need", maxMessageBytes(topic), "err", topicErr}
+		if Compacted(topic) {
+			attrs = append(attrs, "cleanup_policy", "compact")
+		}
+		c.logger.Warn("cannot read the topic's configuration; make sure that max.message.bytes is large enough, and the cleanup policy right", attrs...)
+	}
 	return nil
 }
 
 func (c *Cluster) checkConfigs(ctx context.Context, topic string, configs []kadm.Config) error {
 	need := int64(maxMessageBytes(topic))
 	for _, cfg := range configs {
+		if cfg.Key == "cleanup.policy" && Compacted(topic) && c.cfg.Retention > 0 && cfg.MaybeValue() != "compact" {
+			if err := c.compactTopic(ctx, topic, cfg.MaybeValue()); err != nil {
+				return err
+			}
+			continue
+		}
 		value, err := strconv.ParseInt(cfg.MaybeValue(), 10, 64)
 		if err != nil {
 			continue
@@ -154,12 +183,31 @@ func (c *Cluster) checkConfigs(ctx context.Context, topic string, configs []kadm
 					topic, value, err, need)
 			}
 			c.logger.Info("raised the topic's limit", "topic", topic, "max_message_bytes", need)
-		case cfg.Key == "retention.ms" && c.cfg.Retention > 0 && value >= 0 && value < minRetention.Milliseconds():
+		case cfg.Key == "retention.ms" && !Compacted(topic) && c.cfg.Retention > 0 && value >= 0 && value < minRetention.Milliseconds():
 			c.logger.Warn("the topic's retention is shorter than seven days: a consumer that stands still longer than it loses records",
 				"topic", topic, "retention", time.Duration(value)*time.Millisecond)
 		}
 	}
 	return nil
+}
+
+// compactTopic has a topic compacted that would forget by age what holds until
+// it is changed.
+func (c *Cluster) compactTopic(ctx context.Context, topic, policy string) error {
+	_, err := c.admin.AlterTopicConfigs(ctx, []kadm.AlterConfig{{
+		Op: kadm.SetConfig, Name: "cleanup.policy", Value: kadm.StringPtr("compact"),
+	}}, topic)
+	if err != nil {
+		return fmt.Errorf("event log: topic %s has cleanup.policy=%s and would forget what still holds, and that cannot be changed (%w); set cleanup.policy=compact",
+			topic, policy, err)
+	}
+	c.logger.Info("changed the topic's cleanup policy", "topic", topic, "from", policy, "to", "compact")
+	return nil
+}
+
+// Scan reads a topic from its start to the end that it has now.
+func (c *Cluster) Scan(ctx context.Context, topic string, fn func(*Record)) error {
+	return scan(ctx, c.cfg, c.admin, c.logger, topic, fn)
 }
 
 // PartitionLag is how far a group is behind in one partition.

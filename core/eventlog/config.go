@@ -22,8 +22,9 @@ type Config struct {
 	// Replication is the replication factor of created topics; -1 leaves it to
 	// the brokers.
 	Replication int16
-	// Retention is how long the brokers keep records of created topics. Zero
-	// means that the log sees to retention by itself.
+	// Retention is how long the brokers keep records of created topics; they
+	// compact those that are to be compacted. Zero means that the log sees to
+	// both by itself.
 	Retention time.Duration
 	// Rounds is how many rounds of grouped appends the producer has in flight.
 	// One groups best, and is right where the broker is in the same process.
@@ -57,13 +58,19 @@ func Kafka(seeds []string, opts ...kgo.Opt) Config {
 	}
 }
 
-// maxMessageBytes is the largest batch that a topic takes.
-func maxMessageBytes(topic string) int32 {
-	if topic == TopicIssuesDead {
-		return MaxRecordBytes + deadOverhead + batchOverhead
+// maxRecordBytes is the largest record that a topic takes.
+func maxRecordBytes(topic string) int {
+	switch {
+	case topic == TopicIssuesDead:
+		return MaxRecordBytes + deadOverhead
+	case Compacted(topic):
+		return MaxCompactedBytes
 	}
-	return MaxRecordBytes + batchOverhead
+	return MaxRecordBytes
 }
+
+// maxMessageBytes is the largest batch that a topic takes.
+func maxMessageBytes(topic string) int32 { return int32(maxRecordBytes(topic)) + batchOverhead }
 
 // client connects with the options of the Config and those given, which win.
 func (c Config) client(logger *slog.Logger, opts ...kgo.Opt) (*kgo.Client, error) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/dispatchai/dispatchai/core/eventlog"
 	"github.com/dispatchai/dispatchai/core/eventlog/embedded"
@@ -226,4 +227,17 @@ func metric(tb testing.TB, reg *prometheus.Registry, name string) (sum float64) 
 		}
 	}
 	return sum
+}
+
+// heldUntil makes the requests that it controls wait for a channel.
+func heldUntil(c *kfake.Cluster, release <-chan struct{}) func(kmsg.Request) (kmsg.Response, error, bool) {
+	return func(kmsg.Request) (kmsg.Response, error, bool) {
+		select {
+		case <-release:
+			c.DropControl()
+		default:
+			c.SleepControl(func() { <-release })
+		}
+		return nil, nil, false
+	}
 }

@@ -120,3 +120,21 @@ func newConsumerMetrics(reg prometheus.Registerer, group string) (m consumerMetr
 	m.panics = counter("handler_panics_total", "Panics of the handler.").WithLabelValues()
 	return m, errors.Join(errs...)
 }
+
+type tableMetrics struct {
+	keys    *prometheus.GaugeVec
+	refused *prometheus.CounterVec
+}
+
+func newTableMetrics(reg prometheus.Registerer) (m tableMetrics, err error) {
+	var errs [2]error
+	m.keys, errs[0] = register(reg, prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Namespace: namespace, Subsystem: subsystem, Name: "table_keys",
+		Help: "Keys of a compacted topic that this process holds.",
+	}, []string{"topic"}))
+	m.refused, errs[1] = register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: namespace, Subsystem: subsystem, Name: "table_refused_records_total",
+		Help: "Records of a compacted topic that this process did not take, by reason: keys, size, key.",
+	}, []string{"topic", "reason"}))
+	return m, errors.Join(errs[:]...)
+}

@@ -151,10 +151,7 @@ func (p *Producer) append(ctx context.Context, records []Record) error {
 		if r.Topic == "" {
 			return errors.New("event log: a record without a topic")
 		}
-		size, limit := r.size(), MaxRecordBytes
-		if r.Topic == TopicIssuesDead {
-			limit += deadOverhead
-		}
+		size, limit := r.size(), maxRecordBytes(r.Topic)
 		if size > limit {
 			return fmt.Errorf("%w: %d bytes for %s, at most %d", ErrTooLarge, size, r.Topic, limit)
 		}

@@ -21,12 +21,23 @@ import (
 
 // The topics. Values are JSON; keys are `repositoryID#number` on the topics
 // about issues and the installation's ID on installations.raw.
+//
+// control and status are compacted: they keep the newest record of each key, a
+// record without a value removes its key, and a Table reads them.
 const (
 	TopicIssuesRaw        = "issues.raw"
 	TopicInstallationsRaw = "installations.raw"
 	TopicIssuesEnriched   = "issues.enriched"
 	TopicIssuesDead       = "issues.dead"
+	// TopicControl has what operators change, for every process to follow.
+	TopicControl = "control"
+	// TopicStatus has what processes report of themselves.
+	TopicStatus = "status"
 )
+
+// Compacted tells whether a topic keeps the newest record of each key rather
+// than every record.
+func Compacted(topic string) bool { return topic == TopicControl || topic == TopicStatus }
 
 // Headers that travel with a record from the webhook to the label.
 const (
@@ -45,6 +56,15 @@ const (
 // up to 25 MiB, and the rest is for headers and for what a part adds.
 const MaxRecordBytes = 26 << 20
 
+// MaxCompactedBytes is the same for a record of a compacted topic: readers keep
+// the newest of every key in memory.
+const MaxCompactedBytes = 64 << 10
+
+// CompactedSegmentBytes is the size of the files of compacted topics. It is
+// small, because brokers do not compact the newest file, and the smallest that
+// all of them take.
+const CompactedSegmentBytes = 1 << 20
+
 const (
 	// batchOverhead is what a batch of one record costs beyond the record.
 	batchOverhead = 64 << 10
@@ -58,8 +78,8 @@ var (
 	// bound on disk, or the producer its bound in memory. The caller should
 	// refuse the work (HTTP 503) and try again later.
 	ErrFull = errors.New("the event log is full")
-	// ErrTooLarge says that a record is larger than MaxRecordBytes or than the
-	// brokers accept. Trying again does not help.
+	// ErrTooLarge says that a record is larger than MaxRecordBytes, or than
+	// MaxCompactedBytes on a compacted topic, or than the brokers accept. Trying again does not help.
 	ErrTooLarge = errors.New("the record is too large for the event log")
 	// ErrUnavailable says that the log did not answer in time, or has failed.
 	// A record of that Append may or may not become durable.

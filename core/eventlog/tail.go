@@ -21,6 +21,8 @@ type Start struct {
 	LastRecords int64
 	// Since reads back the records of that time before now.
 	Since time.Duration
+	// All reads back everything that the log has.
+	All bool
 }
 
 // TailConfig describes a Tail. Topics and Handler are needed.
@@ -115,6 +117,8 @@ func (t *tail) locate(ctx context.Context) error {
 					ErrCursorExpired, id.topic, id.id, starts[id], end, known)
 			}
 			at = known
+		case from.All:
+			at = starts[id]
 		case from.LastRecords > 0:
 			at = max(starts[id], end-from.LastRecords)
 		case from.Since > 0:

@@ -277,6 +277,14 @@ func (p *Plugin) Health() Health {
 	return h
 }
 
+// Changed returns a channel that is closed when the plugin's state next changes.
+// Take it before asking for Health, so that no change is missed.
+func (p *Plugin) Changed() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.changed
+}
+
 // Ready waits until the plugin runs for the first time, or again. It returns
 // the fault as soon as a start fails, though further ones are tried.
 func (p *Plugin) Ready(ctx context.Context) error {

@@ -10,6 +10,7 @@ import "./styles/ui.css";
 import "./styles/shell.css";
 import "./styles/list.css";
 import "./styles/issue.css";
+import "./styles/system.css";
 
 const root = document.getElementById("root");
 if (root === null) throw new Error("index.html has no #root");

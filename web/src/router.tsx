@@ -3,6 +3,7 @@ import { FILTER_NAMES, type Filters } from "./api/client";
 import { IssueRoute } from "./issue/issue-route";
 import { Unknown } from "./shell/unknown";
 import { WorkspaceLayout } from "./shell/workspace";
+import { SystemPage } from "./system/system-page";
 
 /** Keeps of a URL's query what narrows the list; everything else in it is dropped. */
 function validateFilters(search: Record<string, unknown>): Filters {
@@ -28,9 +29,11 @@ const issueRoute = createRoute({
   component: IssueRoute,
 });
 
+const systemRoute = createRoute({ getParentRoute: () => rootRoute, path: "/system", component: SystemPage });
+
 /** Plain query strings (`?category=bug&q=7`), not the JSON that the router would write. */
 export const router = createRouter({
-  routeTree: rootRoute.addChildren([indexRoute, issueRoute]),
+  routeTree: rootRoute.addChildren([indexRoute, issueRoute, systemRoute]),
   parseSearch: (search) => Object.fromEntries(new URLSearchParams(search)),
   stringifySearch: (search) => {
     const query = new URLSearchParams();

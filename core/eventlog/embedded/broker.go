@@ -34,7 +34,7 @@ type Options struct {
 	// deleted only when each group that reads its topic has committed past it;
 	// a group that has never committed protects all of its topics. A topic that
 	// no group reads keeps everything, except that dead letters go once they
-	// are resolved.
+	// are resolved, and compacted topics keep the newest record of each key.
 	Groups map[string][]string
 
 	// MaxBytes bounds the directory: beyond it appends of what comes from

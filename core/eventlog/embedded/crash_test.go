@@ -37,6 +37,10 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	case "load":
 		err = loadChild()
+	case "status":
+		err = statusChild()
+	case "compact":
+		err = compactChild()
 	case "filesize":
 		err = fileSizeChild()
 	}

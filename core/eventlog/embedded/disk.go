@@ -25,9 +25,10 @@ type disk struct {
 	free     atomic.Int64
 	appended atomic.Int64 // since
 
-	mu       sync.Mutex // one measurement at a time
-	measured time.Time
-	err      error
+	mu        sync.Mutex // one measurement at a time
+	measured  time.Time
+	err       error
+	compacted map[string]int64 // size of compacted topics, or more
 
 	usedGauge prometheus.Gauge
 }
@@ -37,7 +38,7 @@ type disk struct {
 const remeasure = 100 * time.Millisecond
 
 func newDisk(dir string, maxBytes, minFree int64, reg prometheus.Registerer) (*disk, error) {
-	d := &disk{dir: dir, maxBytes: maxBytes, minFree: minFree}
+	d := &disk{dir: dir, maxBytes: maxBytes, minFree: minFree, compacted: make(map[string]int64)}
 	d.usedGauge = prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: "dispatchai", Subsystem: "eventlog", Name: "embedded_used_bytes", Help: "Size of the embedded log on disk.",
 	})
@@ -108,9 +109,18 @@ func (d *disk) measure(maxAge time.Duration) error {
 }
 
 // admit returns eventlog.ErrFull if so many bytes more would exceed the bounds.
+// Each compacted topic has a small bound of its own, and room that the others
+// cannot take: an operator must be heard when the log is full, and what
+// processes report of themselves can never fill it.
 func (d *disk) admit(topic string, bytes int64) error {
 	bound := d.maxBytes
-	if topic != eventlog.TopicIssuesRaw && topic != eventlog.TopicInstallationsRaw {
+	switch {
+	case eventlog.Compacted(topic):
+		if err := d.admitCompacted(topic, bytes); err != nil {
+			return err
+		}
+		bound += bound/4 + 2*maxCompactedTopic
+	case topic != eventlog.TopicIssuesRaw && topic != eventlog.TopicInstallationsRaw:
 		bound += bound / 4
 	}
 	err := d.fits(bound, bytes)
@@ -124,6 +134,29 @@ func (d *disk) admit(topic string, bytes int64) error {
 		d.appended.Add(bytes)
 	}
 	return err
+}
+
+// maxCompactedTopic bounds a compacted topic on disk. Compaction keeps it to a
+// fraction of that unless it has very many keys.
+const maxCompactedTopic = 32 << 20
+
+// admitCompacted counts what is appended to a compacted topic, and measures the
+// topic anew where that seems too much.
+func (d *disk) admitCompacted(topic string, bytes int64) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	used, known := d.compacted[topic]
+	if !known || used+bytes > maxCompactedTopic {
+		var err error
+		if used, err = topicBytes(filepath.Join(d.dir, "partitions"), topic); err != nil {
+			return fmt.Errorf("embedded log: cannot measure %s: %w", topic, err)
+		}
+	}
+	if used+bytes > maxCompactedTopic {
+		return fmt.Errorf("%w: the topic %s has reached its bound of %d MiB", eventlog.ErrFull, topic, maxCompactedTopic>>20)
+	}
+	d.compacted[topic] = used + bytes
+	return nil
 }
 
 func (d *disk) fits(bound, bytes int64) error {

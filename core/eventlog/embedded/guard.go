@@ -14,6 +14,8 @@ import (
 	"sync"
 
 	"github.com/twmb/franz-go/pkg/kfake"
+
+	"github.com/dispatchai/dispatchai/core/eventlog"
 )
 
 // guard finds out whether the broker's syncs have failed, which the broker
@@ -74,7 +76,7 @@ func (g *guard) check() error {
 			if err != nil {
 				return err
 			}
-			if info.Size() < g.rollBytes {
+			if info.Size() < g.rollsAt(name) {
 				continue
 			}
 		}
@@ -98,6 +100,14 @@ func (g *guard) check() error {
 		}
 	}
 	return nil
+}
+
+// rollsAt is the size at which the broker begins a new file for a partition.
+func (g *guard) rollsAt(partition string) int64 {
+	if topic, _, ok := strings.Cut(partition, "-"); ok && eventlog.Compacted(topic) {
+		return min(g.rollBytes, eventlog.CompactedSegmentBytes)
+	}
+	return g.rollBytes
 }
 
 func (g *guard) close() {

@@ -26,7 +26,8 @@ const trimTimeout = 30 * time.Second
 
 // trimmer deletes what every group has read, whole segments at a time, and
 // never a partition's last: the broker finds the end of a partition by its
-// files, and would start at zero again without any.
+// files, and would start at zero again without any. Compacted topics it leaves
+// to the compactor.
 type trimmer struct {
 	dir      string
 	groups   map[string][]string
@@ -38,6 +39,7 @@ type trimmer struct {
 	letters  *eventlog.DeadLetters
 	client   *kgo.Client
 	admin    *kadm.Client
+	compact  *compactor
 	kicked   chan struct{}
 	trimmed  prometheus.Counter
 
@@ -63,7 +65,7 @@ func newTrimmer(b *Broker, cluster *eventlog.Cluster) (*trimmer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("embedded log: %w", err)
 	}
-	return &trimmer{
+	t := &trimmer{
 		dir:      filepath.Join(dataDir(b.opts.Dir), "partitions"),
 		groups:   b.opts.Groups,
 		readBack: b.opts.ReadBackBytes,
@@ -76,7 +78,12 @@ func newTrimmer(b *Broker, cluster *eventlog.Cluster) (*trimmer, error) {
 		admin:    kadm.NewClient(client),
 		kicked:   make(chan struct{}, 1),
 		trimmed:  trimmed,
-	}, nil
+	}
+	if t.compact, err = newCompactor(b, client, t.admin, cluster); err != nil {
+		client.Close()
+		return nil, err
+	}
+	return t, nil
 }
 
 func (t *trimmer) close() {
@@ -113,7 +120,7 @@ func (t *trimmer) run(ctx context.Context) {
 			t.logger.Error("the event log cannot be measured", "err", err)
 		}
 		bounded, cancel := context.WithTimeout(ctx, trimTimeout)
-		err := t.trim(bounded)
+		err := errors.Join(t.trim(bounded), t.compact.round(bounded))
 		cancel()
 		if err != nil && ctx.Err() == nil {
 			t.logger.Error("the event log cannot be trimmed; it will be tried again", "err", err)
@@ -204,7 +211,7 @@ func (t *trimmer) candidates(readBack int64) ([]*candidate, error) {
 			return nil, err
 		}
 		topic, err := url.PathUnescape(name[:dash])
-		if err != nil {
+		if err != nil || eventlog.Compacted(topic) {
 			continue
 		}
 		c := &candidate{topic: topic, id: int32(id), segments: segs}

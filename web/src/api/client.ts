@@ -11,6 +11,7 @@ import {
   type Session,
   type Stats,
 } from "./issue";
+import { decodeSystem, type System } from "./system";
 
 /** What narrows the list of issues; an absent key does not narrow. */
 export interface Filters {
@@ -94,6 +95,11 @@ export class ApiClient {
   async stats(signal?: AbortSignal): Promise<Stats> {
     const response = await this.send("/api/stats", { signal });
     return decodeStats(await readJSON(response));
+  }
+
+  async system(signal?: AbortSignal): Promise<System> {
+    const response = await this.send("/api/status", { signal });
+    return decodeSystem(await readJSON(response));
   }
 
   async correct(id: number, request: CorrectionRequest): Promise<CommandResult> {

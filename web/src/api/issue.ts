@@ -3,8 +3,10 @@
  *
  * Everything that arrives is decoded here: absent and null lists become empty,
  * absent texts become "", links that are not http(s) become "", and what cannot
- * be an issue at all is refused. No other module looks at undecoded JSON.
+ * be an issue at all is refused. Only the modules beside this one look at
+ * undecoded JSON.
  */
+import { list, number, record, share, text, texts, webLink } from "./decode";
 
 /** The fields of a classification, in the order they are shown. */
 export const FIELDS = [
@@ -151,38 +153,6 @@ export interface IssuePage {
   issues: Issue[];
   nextCursor: string | null;
   liveCursor: string;
-}
-
-type Raw = Record<string, unknown>;
-
-function record(raw: unknown): Raw {
-  return typeof raw === "object" && raw !== null && !Array.isArray(raw) ? (raw as Raw) : {};
-}
-
-function text(raw: unknown): string {
-  return typeof raw === "string" ? raw : "";
-}
-
-function number(raw: unknown): number {
-  return typeof raw === "number" && Number.isFinite(raw) ? raw : 0;
-}
-
-function list<T>(raw: unknown, decode: (item: unknown) => T | undefined): T[] {
-  if (!Array.isArray(raw)) return [];
-  return raw.map(decode).filter((item): item is T & {} => item !== undefined);
-}
-
-function texts(raw: unknown): string[] {
-  return list(raw, (item) => (typeof item === "string" ? item : undefined));
-}
-
-function webLink(raw: unknown): string {
-  const link = text(raw);
-  return /^https?:\/\//i.test(link) ? link : "";
-}
-
-function share(raw: unknown): number {
-  return Math.min(1, Math.max(0, number(raw)));
 }
 
 function decodeAnswer(raw: unknown): Answer {

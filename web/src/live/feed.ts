@@ -12,6 +12,7 @@ export const queryKeys = {
   issue: (id: number) => ["issue", id] as const,
   allDetails: ["issue"] as const,
   stats: ["stats"] as const,
+  system: ["system"] as const,
   repositories: ["repositories"] as const,
 };
 

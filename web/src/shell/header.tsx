@@ -1,7 +1,8 @@
 import { useQuery } from "@tanstack/react-query";
-import { Link } from "@tanstack/react-router";
-import { Keyboard, LogOut, Workflow } from "lucide-react";
+import { Link, useNavigate, useSearch } from "@tanstack/react-router";
+import { Activity, Keyboard, LogOut, Workflow } from "lucide-react";
 import { useState } from "react";
+import type { Filters } from "../api/client";
 import type { Stats } from "../api/issue";
 import { queryKeys } from "../live/feed";
 import { ConnectionIndicator } from "./connection-indicator";
@@ -30,11 +31,19 @@ export function formatCount(count: number): string {
   return count < 10_000 ? format.format(count) : compact.format(count);
 }
 
+/** Where the processes and their plugins are shown. */
+export const SYSTEM_PATH = "/system";
+
 export function Header() {
   const { feed, session, signOut } = usePage();
   const stats = useStats();
   const [helping, setHelping] = useState(false);
-  useShortcuts({ "?": () => setHelping(true) });
+  const navigate = useNavigate();
+  const filters: Filters = useSearch({ from: "__root__" });
+  useShortcuts({
+    "?": () => setHelping(true),
+    s: () => void navigate({ to: SYSTEM_PATH, search: filters }),
+  });
   return (
     <header className="header">
       <Link to="/" className="brand" search={{}}>
@@ -54,6 +63,15 @@ export function Header() {
       </dl>
       <div className="header-tools">
         <ConnectionIndicator connection={feed.connection} />
+        <Link
+          to={SYSTEM_PATH}
+          search={filters}
+          className="icon-button"
+          aria-label="System"
+          title="Processes and plugins (s)"
+        >
+          <Activity aria-hidden="true" />
+        </Link>
         <ThemeToggle />
         <button
           type="button"

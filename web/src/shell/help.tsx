@@ -12,6 +12,7 @@ const KEYS: [string[], string][] = [
   [["o"], "Open the issue on GitHub"],
   [["."], "Show new issues, go to the top"],
   [["/"], "Search"],
+  [["s"], "Processes and plugins"],
   [["t"], "Change the theme"],
   [["?"], "This help"],
 ];
