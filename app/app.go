@@ -254,9 +254,13 @@ func (a *App) openClassify() error {
 	}); err != nil {
 		return err
 	}
-	return a.consume(eventlog.ConsumerConfig{
+	if err := a.consume(eventlog.ConsumerConfig{
 		Group: GroupDirectory, Topics: []string{eventlog.TopicInstallationsRaw}, Handler: worker.HandleInstallations,
-	})
+	}); err != nil {
+		return err
+	}
+	a.openReconciler()
+	return nil
 }
 
 // consumerBufferBytes bounds what each consumer has fetched and not finished: a

@@ -51,6 +51,16 @@ type Options struct {
 	PluginSettingsDir string        `env:"DISPATCHAI_PLUGIN_SETTINGS_DIR"`
 	PluginTimeout     time.Duration `env:"DISPATCHAI_PLUGIN_TIMEOUT" envDefault:"30s"`
 
+	// BackfillOnInstall is which issues that were there before are classified where
+	// the App is newly installed: off, open or all.
+	BackfillOnInstall string `env:"DISPATCHAI_BACKFILL_ON_INSTALL" envDefault:"off"`
+	// SweepInterval is how often GitHub's log of deliveries is read, ReconcileInterval
+	// how often each repository is compared with GitHub, when all is well.
+	SweepInterval     time.Duration `env:"DISPATCHAI_SWEEP_INTERVAL" envDefault:"5m"`
+	ReconcileInterval time.Duration `env:"DISPATCHAI_RECONCILE_INTERVAL" envDefault:"6h"`
+	// RedeliveriesPerMinute is how often GitHub is asked to send again what did not arrive.
+	RedeliveriesPerMinute int `env:"DISPATCHAI_REDELIVERIES_PER_MINUTE" envDefault:"60"`
+
 	MaxWebhookRequests     int      `env:"MAX_WEBHOOK_REQUESTS" envDefault:"100"`
 	RateLimitWindowSeconds int      `env:"RATE_LIMIT_WINDOW_SECONDS" envDefault:"60"`
 	TrustedProxies         []string `env:"DISPATCHAI_TRUSTED_PROXIES"`
@@ -200,6 +210,7 @@ func (o *Options) Validate() error {
 	o.validateGitHub(fault)
 	o.validateIngress(fault)
 	o.validatePlugins(fault)
+	o.validateReconciling(fault)
 	o.validateGateway(fault)
 	return errors.Join(faults...)
 }
@@ -314,6 +325,27 @@ func (o *Options) validatePlugins(fault faultFunc) {
 	}
 	if o.PluginTimeout < time.Second {
 		fault("DISPATCHAI_PLUGIN_TIMEOUT", "%s is shorter than a second", o.PluginTimeout)
+	}
+}
+
+// backfillOff is the value that backfills nothing on installation.
+const backfillOff = "off"
+
+func (o *Options) validateReconciling(fault faultFunc) {
+	if !o.has(RoleClassify) {
+		return
+	}
+	if choices := []string{backfillOff, "open", "all"}; !slices.Contains(choices, o.BackfillOnInstall) {
+		fault("DISPATCHAI_BACKFILL_ON_INSTALL", "%q is none of %s", o.BackfillOnInstall, strings.Join(choices, ", "))
+	}
+	if o.SweepInterval < time.Second {
+		fault("DISPATCHAI_SWEEP_INTERVAL", "%s is shorter than a second", o.SweepInterval)
+	}
+	if o.ReconcileInterval < time.Minute {
+		fault("DISPATCHAI_RECONCILE_INTERVAL", "%s is shorter than a minute", o.ReconcileInterval)
+	}
+	if o.RedeliveriesPerMinute < 1 {
+		fault("DISPATCHAI_REDELIVERIES_PER_MINUTE", "%d is not at least 1", o.RedeliveriesPerMinute)
 	}
 }
 

@@ -34,6 +34,7 @@ type storage interface {
 	store.Reader
 	LoadRepositories(ctx context.Context, ids []int64) (map[int64]store.RepositoryState, error)
 	Ledger(ctx context.Context, keys []triage.IssueKey) (map[triage.IssueKey][]triage.LedgerEntry, error)
+	Gaps(ctx context.Context, since time.Time, repositoryIDs []int64) (store.GapReport, error)
 }
 
 // Config is what a Gateway is made of. Store, Publisher and Log are needed.
@@ -194,6 +195,7 @@ func (g *Gateway) routes() (http.Handler, error) {
 	route(api, http.MethodGet, "/api/repositories", g.listRepositories)
 	route(api, http.MethodGet, "/api/stats", g.getStats)
 	route(api, http.MethodGet, "/api/status", g.getStatus)
+	route(api, http.MethodGet, "/api/gaps", g.getGaps)
 	api.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, problem{Status: http.StatusNotFound, Detail: "There is nothing at " + r.URL.Path + "; the API is described at /api/openapi.json."})
 	})

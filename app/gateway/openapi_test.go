@@ -158,10 +158,12 @@ func TestOpenAPI(t *testing.T) {
 		{"POST", "/api/issues/1101/classify", ""},
 		{"GET", "/api/repositories", ""},
 		{"GET", "/api/stats", ""},
+		{"GET", "/api/gaps", ""},
 	}
 	s.expect(200, "GET", "/api/session", "")
 	s.expect(200, "GET", "/api/openapi.json", "")
 	s.expect(400, "GET", "/api/issues?limit=0", "")
+	s.expect(400, "GET", "/api/gaps?since=yesterday", "")
 	s.expect(404, "GET", "/api/issues?repository=no/where", "")
 	s.expect(404, "GET", "/api/issues/7", "")
 	s.expect(404, "POST", "/api/issues/7/correct", `{"field":"category","values":["bug"]}`)

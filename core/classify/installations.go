@@ -22,6 +22,10 @@ func (w *Worker) HandleInstallations(ctx context.Context, batch []*eventlog.Reco
 		}
 		change, ok := installationChange(event)
 		if !ok {
+			// It leaves its trace all the same; see noteIgnored.
+			if err := w.Store.NoteEvents(ctx, []string{event.ID}); err != nil {
+				outcomes[i], _ = w.storeFault(ctx, err)
+			}
 			w.metrics.events.WithLabelValues(string(event.Kind), "ignored").Inc()
 			continue
 		}

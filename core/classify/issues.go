@@ -46,6 +46,7 @@ func (w *Worker) HandleIssues(ctx context.Context, batch []*eventlog.Record) []e
 	w.classify(ctx, works)
 	failpoint.Hit("classify/before-apply")
 	w.apply(ctx, works)
+	w.noteIgnored(ctx, works)
 	failpoint.Hit("classify/after-apply")
 	w.publish(ctx, works)
 	failpoint.Hit("classify/after-publish")
@@ -154,7 +155,8 @@ func (w *Worker) decide(ctx context.Context, k *work) error {
 	// An issue whose opening was missed is classified when it is next heard of;
 	// one that was opened is, even when it was closed before we heard.
 	current := k.current()
-	opened := e.Kind == triage.KindIssue && (e.Action == "opened" || e.Action == "reopened")
+	// A closed one that somebody has backfilled is, too: they asked for it.
+	opened := e.Kind == triage.KindIssue && (e.Action == "opened" || e.Action == "reopened" || e.Action == github.ActionBackfilled)
 	unseen := k.state.Classification == nil && (current.State != "closed" || opened)
 	edited := !k.change.Partial && k.state.Classification != nil && textHash(current) != k.state.TextHash
 	if unseen || edited {
@@ -302,6 +304,25 @@ func (w *Worker) apply(ctx context.Context, works []*work) {
 			fail(ready[i:], k.err)
 			return
 		}
+	}
+}
+
+// noteIgnored leaves a trace of the events that change nothing, so that a
+// delivery that was accepted and left none is known to be lost.
+func (w *Worker) noteIgnored(ctx context.Context, works []*work) {
+	var ignored []*work
+	var ids []string
+	for _, k := range works {
+		if k.err == nil && k.event.Kind == triage.KindPullRequest {
+			ignored, ids = append(ignored, k), append(ids, k.event.ID)
+		}
+	}
+	if len(ids) == 0 {
+		return
+	}
+	if err := w.Store.NoteEvents(ctx, ids); err != nil {
+		fault, _ := w.storeFault(ctx, err)
+		fail(ignored, fault)
 	}
 }
 

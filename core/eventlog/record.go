@@ -50,6 +50,9 @@ const (
 	HeaderReceivedAt = "received-at"
 	// HeaderTraceparent is the W3C trace context.
 	HeaderTraceparent = "traceparent"
+	// HeaderBackfill stands on what nobody waits for; its effects come after those
+	// of live events.
+	HeaderBackfill = "backfill"
 )
 
 // MaxRecordBytes is the largest record, key and headers included: GitHub sends

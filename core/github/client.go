@@ -225,6 +225,7 @@ func (i *installation) do(ctx context.Context, method, path string, body, into a
 	if err != nil {
 		return nil, err
 	}
+	unlessMatching(ctx, req)
 	answer, err := i.api.Do(ctx, req, into)
 	i.note(answer)
 	return answer, err

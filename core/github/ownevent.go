@@ -10,12 +10,14 @@ import (
 	"github.com/dispatchai/dispatchai/core/triage"
 )
 
-// The events that DispatchAI itself writes to issues.raw, beside GitHub's. Their
-// record's value is a triage.Event in JSON. A delivery from outside never bears
-// these names: see RouteOf.
+// The events that DispatchAI itself writes to issues.raw, beside GitHub's. The
+// value of the first two is a triage.Event in JSON, that of a snapshot has the
+// shape of GitHub's issues event (Snapshot.Encode). A delivery from outside never
+// bears these names: see RouteOf.
 const (
 	EventCorrection = "dispatchai.correction"
 	EventReclassify = "dispatchai.reclassify"
+	EventSnapshot   = "dispatchai.snapshot"
 )
 
 // EncodeEvent writes a correction or a request to classify anew as a record of

@@ -91,6 +91,10 @@ func routeOf(method, path string) string {
 	switch {
 	case len(parts) == 1 && parts[0] == "app":
 		route = "/app"
+	case len(parts) == 2 && parts[0] == "app" && parts[1] == "installations":
+		route = "/app/installations"
+	case len(parts) == 2 && parts[0] == "installation" && parts[1] == "repositories":
+		route = "/installation/repositories"
 	case len(parts) >= 3 && parts[0] == "app" && parts[1] == "installations":
 		route = "/app/installations/{id}"
 		if len(parts) == 4 && parts[3] == "access_tokens" {
@@ -109,6 +113,8 @@ func routeOf(method, path string) string {
 		switch rest := parts[3:]; {
 		case rest[0] == "labels" && len(rest) == 1:
 			route = "/repos/{repo}/labels"
+		case rest[0] == "issues" && len(rest) == 1:
+			route = "/repos/{repo}/issues"
 		case rest[0] == "issues" && len(rest) == 3 && (rest[2] == "labels" || rest[2] == "events"):
 			route = "/repos/{repo}/issues/{number}/" + rest[2]
 		case rest[0] == "issues" && len(rest) >= 4 && rest[2] == "labels":

@@ -43,7 +43,7 @@ const (
 
 // RouteOf tells where deliveries of the event go; false for events that are
 // ignored. Only GitHub's own events have a route: nothing from outside may
-// carry the name of one of DispatchAI's (EventCorrection, EventReclassify).
+// carry the name of one of DispatchAI's (EventCorrection, EventReclassify, EventSnapshot).
 func RouteOf(event string) (Route, bool) {
 	switch event {
 	case EventIssues, EventIssueComment:
@@ -101,7 +101,7 @@ func ParseWebhook(event, deliveryID string, body []byte, receivedAt time.Time) (
 	case EventCorrection, EventReclassify:
 		return parseOwnEvent(event, deliveryID, body, receivedAt)
 	}
-	if _, ok := RouteOf(event); !ok {
+	if _, ok := RouteOf(event); !ok && event != EventSnapshot {
 		return triage.Event{}, fmt.Errorf("%w: %.100q", ErrUnknownEvent, event)
 	}
 	payload, err := parsePayload(body)
@@ -115,7 +115,7 @@ func ParseWebhook(event, deliveryID string, body []byte, receivedAt time.Time) (
 		Sender:     actor(payload.sender),
 	}
 	switch event {
-	case EventIssues, EventIssueComment:
+	case EventIssues, EventIssueComment, EventSnapshot:
 		err = payload.issueEvent(event, &e)
 	default:
 		err = payload.installationEvent(event, &e)

@@ -171,6 +171,7 @@ func (w *Worker) HandleEnriched(ctx context.Context, batch []*eventlog.Record) [
 			EventID:        e.EventID,
 			Labels:         triage.DesiredLabels(*e.Classification, w.taxonomy(e.Issue.Repository.ID, repository.Labels), w.Thresholds),
 			Traceparent:    batch[i].Header(eventlog.HeaderTraceparent),
+			Backfill:       batch[i].Header(eventlog.HeaderBackfill) != "",
 			ReceivedAt:     batch[i].ReceivedAt(),
 		})
 		from = append(from, i)

@@ -37,6 +37,7 @@ type Store interface {
 	Issues
 	Directory
 	Labelling
+	Reconciling
 	Reader
 
 	// Ping proves that the database answers, to reads and to writes.
@@ -73,6 +74,9 @@ type Issues interface {
 	// applied, and its result has Revision 0: the caller decides what becomes of it.
 	// A change without EventID or with a vector longer than MaxDimensions is an error.
 	ApplyIssues(ctx context.Context, changes []IssueChange) ([]IssueState, error)
+	// NoteEvents notes events that had nothing to change (a pull request's comment)
+	// as applied, so that each accepted delivery leaves its trace.
+	NoteEvents(ctx context.Context, eventIDs []string) error
 	// Neighbours finds, for each query, the nearest issues by cosine within
 	// the query's repository and model, nearest first, the issue itself left
 	// out, deleted issues too. Of equally near ones the lower number comes first.
@@ -256,8 +260,8 @@ type Labelling interface {
 	// nobody may claim the installation. Its rows in hand are due again.
 	// ErrConflict when another owner holds the lease by now; nothing is changed then.
 	ReleaseInstallation(ctx context.Context, installationID int64, owner string, blockedUntil time.Time) error
-	// ReleaseLeases gives every lease back, whoever holds it, so that the rows in
-	// hand are due at once; blocks stay. Only a process that knows that no other
+	// ReleaseLeases gives every lease back, those of Reconciling too, whoever holds it, so that
+	// the rows in hand are due at once; blocks stay. Only a process that knows that no other
 	// labels may call it: after a crash it need not wait for its own old leases.
 	ReleaseLeases(ctx context.Context) error
 	// Ledger returns the newest row of each label ever written or vetoed, by issue.

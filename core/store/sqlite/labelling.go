@@ -246,7 +246,8 @@ func (s *Store) ReleaseLeases(ctx context.Context) (err error) {
 	return s.writer.do(ctx, func(t *tx) error {
 		_, err := t.exec(`UPDATE installation_leases SET owner = NULL, lease_until = NULL WHERE owner IS NOT NULL`)
 		_, takeBack := t.exec(`UPDATE desired_labels SET claimed_by = NULL WHERE settled = 0 AND claimed_by IS NOT NULL`)
-		return errors.Join(err, takeBack)
+		_, others := t.exec(`DELETE FROM leases`)
+		return errors.Join(err, takeBack, others)
 	})
 }
 
