@@ -22,16 +22,15 @@ type gapReport struct {
 		GivenUp                                                                     int64 `json:"given_up"`
 	}
 	Open         []struct{ GUID, State, Status string }
-	Repositories []struct {
-		FullName                 string     `json:"full_name"`
-		ReconciledAt             *time.Time `json:"reconciled_at"`
-		Listed, Missing, Changed int64
-		Error                    string
-		Backfill                 *struct {
-			Status                             string
-			Total, Listed, Enqueued, Unchanged int64
-		}
-	}
+	Repositories []repositoryGaps
+}
+
+type repositoryGaps struct {
+	FullName                 string     `json:"full_name"`
+	ReconciledAt             *time.Time `json:"reconciled_at"`
+	Listed, Missing, Changed int64
+	Error                    string
+	Backfill                 *backfillProgress
 }
 
 func (s *system) gaps() gapReport {

@@ -18,6 +18,7 @@ import (
 // openedLog is the event log as a tool reaches it.
 type openedLog struct {
 	options  app.Options
+	config   eventlog.Config
 	cluster  *eventlog.Cluster
 	producer *eventlog.Producer
 }
@@ -55,7 +56,7 @@ func withLog(c *cobra.Command, flags *optionFlags, use func(openedLog) error) (e
 		defer cancel()
 		err = errors.Join(err, producer.Close(ctx))
 	}()
-	return use(openedLog{options, cluster, producer})
+	return use(openedLog{options, log.Config, cluster, producer})
 }
 
 // logExists keeps a tool that was pointed at the wrong directory from making a

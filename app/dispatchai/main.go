@@ -40,7 +40,7 @@ func newCommand() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.AddCommand(
-		serveCommand(), demoCommand(), doctorCommand(), gapsCommand(), deadCommand(), migrateCommand(), pluginCommand(), versionCommand(),
+		serveCommand(), demoCommand(), doctorCommand(), backfillCommand(), gapsCommand(), deadCommand(), migrateCommand(), pluginCommand(), versionCommand(),
 	)
 	return root
 }

@@ -193,44 +193,31 @@ func (r *Reconciler) backfillPages(ctx context.Context, b *store.Backfill) error
 		}
 		b.Total = total
 	}
-	from, page := b.Since, 1
-	if b.Position.After(from) {
-		from = b.Position
+	l := newListing(b.Since)
+	if b.Position.After(l.from) {
+		l.from = b.Position
 	}
-	seen := make(map[int]time.Time) // of the last page: those at its end begin the next one
 	for {
 		if wait, short := r.held(repository.InstallationID); short {
 			return &github.Error{Kind: github.ErrRateLimited, Operation: "list the issues of " + repository.FullName, InstallationID: repository.InstallationID,
 				Message: "live events keep the rest of the hour's requests", RetryAfter: wait}
 		}
-		list, err := r.GitHub.ListIssues(background(ctx), repository.InstallationID, repository, github.IssueQuery{State: b.State, Since: from, Page: page})
+		list, err := r.GitHub.ListIssues(background(ctx), repository.InstallationID, repository, github.IssueQuery{State: b.State, Since: l.from, Page: l.page})
 		if err != nil {
 			return err
 		}
-		fresh := list.Issues[:0:0]
-		now := make(map[int]time.Time, len(list.Issues))
-		for _, listed := range list.Issues {
-			i := listed.Issue
-			if at, ok := seen[i.Number]; !ok || !at.Equal(i.UpdatedAt) {
-				fresh = append(fresh, listed)
-			}
-			now[i.Number] = i.UpdatedAt
+		if b.Begun.IsZero() {
+			b.Begun = list.At
 		}
-		for len(fresh) > 0 {
+		for fresh := l.take(list); len(fresh) > 0; {
 			n := min(inFlight, len(fresh))
 			if err := r.backfillSome(ctx, b, fresh[:n]); err != nil {
 				return err
 			}
 			fresh = fresh[n:]
 		}
-		if !list.Full {
+		if !l.next(list) {
 			return errBackfillEnded
-		}
-		seen = now
-		if last := list.Issues[len(list.Issues)-1].Issue.UpdatedAt; last.After(from) {
-			from, page = last, 1
-		} else {
-			page++
 		}
 	}
 }
@@ -257,13 +244,19 @@ func (r *Reconciler) backfillSome(ctx context.Context, b *store.Backfill, part [
 	}
 	var made []event
 	for _, listed := range part {
-		b.Listed++
+		// One that changed since the beginning comes a second time, at the end.
+		again := listed.Issue.UpdatedAt.After(b.Begun)
+		if !again {
+			b.Listed++
+		}
 		if listed.PullRequest {
 			continue
 		}
 		state := states[listed.Issue.Key()]
-		if state.Deleted || state.Classification != nil && state.Compare(listed.Issue) <= store.ListedTouched {
-			b.Unchanged++
+		if state.Deleted || state.Classification != nil && (again || state.Compare(listed.Issue) <= store.ListedTouched) {
+			if !again {
+				b.Unchanged++
+			}
 			continue
 		}
 		e, err := snapshot("backfill/"+b.RequestID, github.Snapshot{Action: github.ActionBackfilled, Issue: listed, Repository: b.Repository})

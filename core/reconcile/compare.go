@@ -116,13 +116,13 @@ func (r *Reconciler) comparePages(ctx context.Context, c *store.Reconciliation) 
 	if err := r.freshenLabels(ctx, c); err != nil {
 		return err
 	}
-	from, page, first := c.Since.Add(-again).Truncate(time.Second), 1, true
+	l, first := newListing(c.Since.Add(-again).Truncate(time.Second)), true
 	for {
 		if wait, short := r.held(c.Repository.InstallationID); short {
 			return &github.Error{Kind: github.ErrRateLimited, Operation: "list the issues of " + c.Repository.FullName, InstallationID: c.Repository.InstallationID,
 				Message: "live events keep the rest of the hour's requests", RetryAfter: wait}
 		}
-		query := github.IssueQuery{State: "all", Since: from, Page: page}
+		query := github.IssueQuery{State: "all", Since: l.from, Page: l.page}
 		if first {
 			query.ETag = c.ETag
 		}
@@ -134,7 +134,7 @@ func (r *Reconciler) comparePages(ctx context.Context, c *store.Reconciliation) 
 			return nil
 		}
 		horizon := list.At.Add(-settled)
-		found, reached, err := r.compareList(ctx, c, list, horizon)
+		found, reached, err := r.compareList(ctx, c, l.take(list), horizon)
 		if err != nil {
 			return err
 		}
@@ -153,18 +153,13 @@ func (r *Reconciler) comparePages(ctx context.Context, c *store.Reconciliation) 
 			c.ETag = list.ETag
 		}
 		first = false
-		if !list.Full || found.left > 0 {
+		if found.left > 0 || !l.next(list) {
 			return nil
 		}
 		if news {
 			if err := r.Store.SaveReconciliation(ctx, *c); err != nil {
 				return fmt.Errorf("store: %w", err)
 			}
-		}
-		if last := list.Issues[len(list.Issues)-1].Issue.UpdatedAt; last.After(from) {
-			from, page = last, 1
-		} else {
-			page++ // more than a page of changes within one second
 		}
 	}
 }
@@ -176,10 +171,10 @@ type found struct {
 }
 
 // compareList compares a page with the store and puts what differs into the log.
-func (r *Reconciler) compareList(ctx context.Context, c *store.Reconciliation, list github.IssueList, horizon time.Time) (f found, reached time.Time, err error) {
+func (r *Reconciler) compareList(ctx context.Context, c *store.Reconciliation, list []github.ListedIssue, horizon time.Time) (f found, reached time.Time, err error) {
 	var issues []github.ListedIssue
 	var keys []triage.IssueKey
-	for _, listed := range list.Issues {
+	for _, listed := range list {
 		if listed.Issue.UpdatedAt.After(horizon) {
 			f.left++
 			continue
@@ -217,7 +212,7 @@ func (r *Reconciler) compareList(ctx context.Context, c *store.Reconciliation, l
 				action = "opened" // within the time that is compared: its opening was missed
 			}
 		}
-		events, err := r.missed(ctx, c.Repository, state, listed, action)
+		events, err := r.missed(ctx, c.Repository, state, listed, action, what != store.ListedTouched)
 		if err != nil {
 			return f, reached, err
 		}

@@ -162,8 +162,10 @@ func OptionalTime(t time.Time) *time.Time {
 // Listed is an issue as GitHub lists it, compared with what is stored.
 type Listed int
 
-// What comparing an issue finds. Touched: only its time of change is newer,
-// as after a comment; nothing that is stored of it differs.
+// What comparing an issue finds. Touched: only its time of change is newer, as
+// after a comment, or it differs though its time is the same: GitHub tells whole
+// seconds and does not order deliveries, so of two changes within one the earlier may have been
+// heard of last.
 const (
 	ListedSame Listed = iota
 	ListedTouched
@@ -182,10 +184,12 @@ func (s IssueState) Compare(listed triage.Issue) Listed {
 		return ListedSame
 	}
 	held, listed := s.Issue, cleanIssue(listed)
-	if held.Title != listed.Title || held.Body != listed.Body || held.State != listed.State || !sameLabels(held.Labels, listed.Labels) {
+	newer := listed.UpdatedAt.After(held.UpdatedAt)
+	differs := held.Title != listed.Title || held.Body != listed.Body || held.State != listed.State || !sameLabels(held.Labels, listed.Labels)
+	switch {
+	case differs && newer:
 		return ListedChanged
-	}
-	if listed.UpdatedAt.After(held.UpdatedAt) {
+	case differs || newer:
 		return ListedTouched
 	}
 	return ListedSame

@@ -195,6 +195,8 @@ type Backfill struct {
 	AskedBy string
 	AskedAt time.Time
 	Status  BackfillStatus
+	// Begun is when it began, by GitHub's clock.
+	Begun time.Time
 	// Position is up to when all issues were looked at, in the order of their last change.
 	Position time.Time
 	// Total is how many there were at the start, pull requests included; 0 when unknown.

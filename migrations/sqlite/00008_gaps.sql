@@ -76,6 +76,7 @@ CREATE TABLE backfills (
     asked_by      TEXT    NOT NULL,
     asked_at      INTEGER NOT NULL,
     status        TEXT    NOT NULL,
+    begun_at      INTEGER,          -- by GitHub's clock
     position      INTEGER,          -- everything changed before was looked at
     total         INTEGER NOT NULL, -- how many there were at the start, pull requests included; 0 when unknown
     listed        INTEGER NOT NULL,

@@ -144,16 +144,16 @@ func (s *Store) StartBackfill(ctx context.Context, b store.Backfill) (err error)
 		return fmt.Errorf("sqlite store: a backfill of repository %d with the request %q", b.Repository.ID, b.RequestID)
 	}
 	return s.writer.do(ctx, func(t *tx) error {
-		_, err := t.exec(`INSERT INTO backfills (repository_id, request_id, state, since, asked_by, asked_at, status, position, total, listed, enqueued, unchanged,
+		_, err := t.exec(`INSERT INTO backfills (repository_id, request_id, state, since, asked_by, asked_at, status, begun_at, position, total, listed, enqueued, unchanged,
 				updated_at, finished_at, not_before, last_error)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 			ON CONFLICT (repository_id) DO UPDATE SET request_id = excluded.request_id, state = excluded.state, since = excluded.since,
-				asked_by = excluded.asked_by, asked_at = excluded.asked_at, status = excluded.status, position = excluded.position, total = excluded.total,
+				asked_by = excluded.asked_by, asked_at = excluded.asked_at, status = excluded.status, begun_at = excluded.begun_at, position = excluded.position, total = excluded.total,
 				listed = excluded.listed, enqueued = excluded.enqueued, unchanged = excluded.unchanged, updated_at = excluded.updated_at,
 				finished_at = excluded.finished_at, not_before = excluded.not_before, last_error = excluded.last_error
 			WHERE backfills.request_id <> excluded.request_id`,
 			b.Repository.ID, store.CleanText(b.RequestID), store.CleanText(b.State), optionalMicros(b.Since), store.CleanText(b.AskedBy), micros(b.AskedAt),
-			string(b.Status), optionalMicros(b.Position), b.Total, b.Listed, b.Enqueued, b.Unchanged, micros(b.UpdatedAt), optionalMicros(b.FinishedAt),
+			string(b.Status), optionalMicros(b.Begun), optionalMicros(b.Position), b.Total, b.Listed, b.Enqueued, b.Unchanged, micros(b.UpdatedAt), optionalMicros(b.FinishedAt),
 			micros(b.NotBefore), store.CleanText(b.Error))
 		return err
 	})
@@ -163,9 +163,9 @@ func (s *Store) StartBackfill(ctx context.Context, b store.Backfill) (err error)
 func (s *Store) SaveBackfill(ctx context.Context, b store.Backfill) (err error) {
 	defer s.metrics.observe("save_backfill", time.Now(), &err)
 	return s.writer.do(ctx, func(t *tx) error {
-		n, err := t.exec(`UPDATE backfills SET status = ?, position = ?, total = ?, listed = ?, enqueued = ?, unchanged = ?, updated_at = ?, finished_at = ?,
+		n, err := t.exec(`UPDATE backfills SET status = ?, begun_at = ?, position = ?, total = ?, listed = ?, enqueued = ?, unchanged = ?, updated_at = ?, finished_at = ?,
 				not_before = ?, last_error = ? WHERE repository_id = ? AND request_id = ?`,
-			string(b.Status), optionalMicros(b.Position), b.Total, b.Listed, b.Enqueued, b.Unchanged, micros(b.UpdatedAt), optionalMicros(b.FinishedAt),
+			string(b.Status), optionalMicros(b.Begun), optionalMicros(b.Position), b.Total, b.Listed, b.Enqueued, b.Unchanged, micros(b.UpdatedAt), optionalMicros(b.FinishedAt),
 			micros(b.NotBefore), store.CleanText(b.Error), b.Repository.ID, store.CleanText(b.RequestID))
 		if err == nil && n == 0 {
 			return fmt.Errorf("backfill %s of repository %d: %w", b.RequestID, b.Repository.ID, store.ErrConflict)
@@ -183,7 +183,7 @@ func (s *Store) Backfills(ctx context.Context) (all []store.Backfill, err error)
 
 func loadBackfills(ctx context.Context, q querier) (all []store.Backfill, err error) {
 	rows, err := q.query(ctx, `SELECT b.repository_id, coalesce(r.installation_id, 0), coalesce(r.full_name, ''), coalesce(r.private, 1), coalesce(r.removed, 1),
-			b.request_id, b.state, b.since, b.asked_by, b.asked_at, b.status, b.position, b.total, b.listed, b.enqueued, b.unchanged,
+			b.request_id, b.state, b.since, b.asked_by, b.asked_at, b.status, b.begun_at, b.position, b.total, b.listed, b.enqueued, b.unchanged,
 			b.updated_at, b.finished_at, b.not_before, b.last_error
 		FROM backfills b LEFT JOIN repositories r ON r.id = b.repository_id ORDER BY b.status <> 'running', b.asked_at DESC, b.repository_id`)
 	if err != nil {
@@ -191,12 +191,12 @@ func loadBackfills(ctx context.Context, q querier) (all []store.Backfill, err er
 	}
 	return all, scanAll(rows, func() error {
 		var b store.Backfill
-		var since, position, finished sql.NullInt64
+		var since, begun, position, finished sql.NullInt64
 		var asked, updated, notBefore int64
 		r := &b.Repository
-		err := rows.Scan(&r.ID, &r.InstallationID, &r.FullName, &r.Private, &r.Removed, &b.RequestID, &b.State, &since, &b.AskedBy, &asked, &b.Status, &position,
+		err := rows.Scan(&r.ID, &r.InstallationID, &r.FullName, &r.Private, &r.Removed, &b.RequestID, &b.State, &since, &b.AskedBy, &asked, &b.Status, &begun, &position,
 			&b.Total, &b.Listed, &b.Enqueued, &b.Unchanged, &updated, &finished, &notBefore, &b.Error)
-		b.Since, b.Position, b.FinishedAt = fromOptionalMicros(since), fromOptionalMicros(position), fromOptionalMicros(finished)
+		b.Since, b.Begun, b.Position, b.FinishedAt = fromOptionalMicros(since), fromOptionalMicros(begun), fromOptionalMicros(position), fromOptionalMicros(finished)
 		b.AskedAt, b.UpdatedAt, b.NotBefore = fromMicros(asked), fromMicros(updated), fromMicros(notBefore)
 		all = append(all, b)
 		return err
