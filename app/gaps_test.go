@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -210,4 +211,215 @@ func (s *system) storedIssue(number int) (apiIssue, bool) {
 	}
 	var detail apiIssue
 	return detail, s.call("GET", fmt.Sprintf("/api/issues/%d", issue.ID), nil, &detail) == http.StatusOK
+}
+
+// TestHealingUnderFaults: GitHub fails every third request, and the service is
+// killed again and again while it heals.
+func TestHealingUnderFaults(t *testing.T) {
+	t.Parallel()
+	options, clock := outageClock(simulate.Options{Seed: 52, RateLimits: simulate.RateLimits{Off: true}})
+	s := newSystem(t, options)
+	s.quick()
+	s.start()
+	t.Cleanup(s.dump)
+	s.installTestRepository()
+	ctx := testContext(t)
+	first, err := s.github.OpenIssue(ctx, testRepo, bugReport(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.waitLabel(first, "kind/bug")
+	s.kill()
+	s.github.SetUnreachable(true)
+	numbers := []int{first}
+	for n := range 300 {
+		clock.Advance(time.Minute)
+		number, err := s.github.OpenIssue(ctx, testRepo, bugReport(1+n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		numbers = append(numbers, number)
+	}
+	clock.Advance(2 * time.Minute)
+	s.github.SetUnreachable(false)
+	var faults []*simulate.InjectedFault
+	for _, route := range []string{"GET /app/hook/deliveries", "POST /app/hook/deliveries/{id}/attempts", "GET /repos/{owner}/{repo}/issues", "GET /app/installations"} {
+		faults = append(faults, s.github.InjectFault(simulate.Fault{Route: route, Probability: 0.3, Status: 502, RetryAfter: time.Second, AfterEffect: true}))
+	}
+	s.start()
+	for kill := range 4 {
+		eventually(t, "some more is healed", func() bool { return s.gaps().Deliveries.Healed >= int64(20*kill) })
+		s.kill()
+		s.start()
+	}
+	for _, f := range faults {
+		f.Remove()
+	}
+	report := s.waitGapless()
+	t.Log(report.Summary)
+	for _, number := range numbers {
+		s.waitLabel(number, "kind/bug")
+	}
+	s.assertLabelledOnce(numbers)
+}
+
+// TestDeliveriesLostForGood: what GitHub's log no longer has is made good from its
+// lists: issues, their labels and who changed them, label sets, installations.
+func TestDeliveriesLostForGood(t *testing.T) {
+	t.Parallel()
+	options, clock := outageClock(simulate.Options{Seed: 53, RateLimits: simulate.RateLimits{Off: true}})
+	s := newSystem(t, options)
+	s.quick()
+	s.start()
+	t.Cleanup(s.dump)
+	s.installTestRepository()
+	ctx := testContext(t)
+	act := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		clock.Advance(time.Minute)
+	}
+	open := func(repo string, n int) int {
+		number, err := s.github.OpenIssue(ctx, repo, bugReport(n))
+		act(err)
+		return number
+	}
+	vetoed, corrected, edited := open(testRepo, 1), open(testRepo, 2), open(testRepo, 3)
+	for _, number := range []int{vetoed, corrected, edited} {
+		s.waitLabel(number, "kind/bug")
+	}
+	s.waitGapless()
+	s.kill()
+	s.github.SetUnreachable(true)
+	act(s.github.RemoveLabel(ctx, testRepo, vetoed, "maia", "kind/bug"))
+	act(s.github.AddLabel(ctx, testRepo, corrected, "maia", "kind/question"))
+	title := "[BUG] parser crashes, now with another title"
+	act(s.github.EditIssue(ctx, testRepo, edited, "maia", &title, nil))
+	act(s.github.EditLabel(ctx, testRepo, "maia", "kind/bug", simulate.Label{Name: "bug", Color: "d73a4a"}))
+	missed := open(testRepo, 4)
+	closed := open(testRepo, 5)
+	act(s.github.CloseIssue(ctx, testRepo, closed, "maia", ""))
+	act(s.github.CreateRepository(ctx, simulate.NewRepository{Owner: "globex", Name: "gears", Labels: testLabels()}))
+	_, err := s.github.Install(ctx, "globex", simulate.InstallOptions{})
+	act(err)
+	elsewhere := open("globex/gears", 6)
+	clock.Advance(80 * time.Hour)
+	s.github.SetUnreachable(false)
+
+	s.start()
+	for _, number := range []int{missed, closed} {
+		s.waitLabel(number, "bug")
+	}
+	if _, err := s.github.WaitFor(ctx, "globex/gears", elsewhere, func(i simulate.Issue) bool { return hasLabel(i, "kind/bug") }); err != nil {
+		t.Errorf("the issue of an installation that no webhook told of: %v", err)
+	}
+	eventually(t, "what people did meanwhile is heard", func() bool {
+		v, okV := s.storedIssue(vetoed)
+		c, okC := s.storedIssue(corrected)
+		e, okE := s.storedIssue(edited)
+		return okV && okC && okE && len(v.Corrections) == 1 && c.value("category") == "question" && e.Title == title
+	})
+	v, _ := s.storedIssue(vetoed)
+	if c := v.Corrections[0]; c.Actor != "maia" || c.Source != "github" || len(c.New) != 0 {
+		t.Errorf("the veto became the correction %+v", c)
+	}
+	if status := s.call("POST", fmt.Sprintf("/api/issues/%d/classify", v.ID), nil, nil); status != http.StatusOK {
+		t.Fatalf("classify again: %d", status)
+	}
+	eventually(t, "nothing waits to be labelled", func() bool { return s.metric("dispatchai_label_pending") == 0 })
+	if issue, err := s.github.Issue(testRepo, vetoed); err != nil || hasLabel(issue, "bug") || hasLabel(issue, "kind/bug") {
+		t.Errorf("the vetoed issue has %v, %v", issue.Labels, err)
+	}
+	report := s.gaps()
+	if !report.Gapless || len(report.Repositories) != 2 || report.Repositories[0].Missing != 2 || report.Repositories[0].Changed < 3 || report.Repositories[1].Missing != 1 {
+		t.Errorf("the report is %+v", report)
+	}
+	t.Log(report.Summary)
+	s.assertLabelledOnce([]int{vetoed, corrected, edited, missed, closed})
+}
+
+// TestDeliveriesGivenUp: what GitHub does not send again is given up, and covered
+// once its repository was compared.
+func TestDeliveriesGivenUp(t *testing.T) {
+	t.Parallel()
+	options, clock := outageClock(simulate.Options{Seed: 54, RateLimits: simulate.RateLimits{Off: true}})
+	s := newSystem(t, options)
+	s.quick()
+	s.start()
+	t.Cleanup(s.dump)
+	s.installTestRepository()
+	s.waitGapless()
+	ctx := testContext(t)
+	clock.Advance(time.Minute)
+	s.github.SetUnreachable(true)
+	refused := s.github.InjectFault(simulate.Fault{Route: "POST /app/hook/deliveries/{id}/attempts", Status: 404})
+	var numbers []int
+	for n := range 5 {
+		number, err := s.github.OpenIssue(ctx, testRepo, bugReport(n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		numbers = append(numbers, number)
+	}
+	clock.Advance(2 * time.Minute)
+	s.github.SetUnreachable(false)
+	for _, number := range numbers {
+		s.waitLabel(number, "kind/bug")
+	}
+	report := s.waitGapless()
+	if d := report.Deliveries; d.GivenUp != 5 || d.Covered != 5 || refused.Hits() != 5 {
+		t.Errorf("the report is %+v after %d requests", d, refused.Hits())
+	}
+	if !strings.Contains(report.Summary, "read from GitHub instead") {
+		t.Errorf("the summary is %q", report.Summary)
+	}
+	s.assertLabelledOnce(numbers)
+}
+
+// TestAcceptedAndLost: deliveries that were accepted and are not held, because
+// the data directory was put back to an earlier state, are asked for again.
+func TestAcceptedAndLost(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, simulate.Options{Seed: 55, RateLimits: simulate.RateLimits{Off: true}})
+	s.quick()
+	s.start()
+	t.Cleanup(s.dump)
+	s.installTestRepository()
+	s.waitGapless()
+	s.stop()
+	backup := t.TempDir()
+	if err := os.CopyFS(backup, os.DirFS(s.dataDir)); err != nil {
+		t.Fatal(err)
+	}
+	s.start()
+	ctx := testContext(t)
+	pull, err := s.github.OpenPullRequest(ctx, testRepo, simulate.NewIssue{Author: "tom", Title: "A change", Body: "Merge it"})
+	if err == nil {
+		_, err = s.github.Comment(ctx, testRepo, pull, "maia", "A pull request's comment changes nothing, and leaves its trace")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	number, err := s.github.OpenIssue(ctx, testRepo, bugReport(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.waitLabel(number, "kind/bug")
+	report := s.waitGapless()
+	if report.Deliveries.Redelivered != 0 {
+		t.Errorf("all deliveries were accepted, and yet: %+v", report.Deliveries)
+	}
+	s.kill()
+	s.dataDir = backup
+	s.start()
+	report = s.waitGapless()
+	if d := report.Deliveries; d.Healed == 0 || d.Healed != d.Failed {
+		t.Errorf("the report is %+v", d)
+	}
+	if issue, ok := s.storedIssue(number); !ok || issue.value("category") != "bug" {
+		t.Errorf("the issue that was lost is %+v, %v", issue, ok)
+	}
+	s.assertLabelledOnce([]int{number})
 }

@@ -26,6 +26,9 @@ func failpoints() []string {
 		"label/before-desired", "label/after-desired",
 		"label/before-intent", "label/after-intent", "label/after-add", "label/after-written",
 		"label/before-removal", "label/after-removal",
+		"reconcile/before-sweep", "reconcile/after-sweep", "reconcile/before-ask", "reconcile/after-ask",
+		"reconcile/before-enqueue", "reconcile/after-enqueue", "reconcile/before-progress", "reconcile/after-progress",
+		"reconcile/before-directory", "reconcile/after-directory",
 		"log/before-compaction", "log/after-compaction", "log/after-compaction-trim",
 	}
 }
@@ -45,7 +48,7 @@ func TestFailpoints(t *testing.T) {
 			s := newSystem(t, simulate.Options{Seed: 11, Senders: 4})
 			s.binary = path
 			armed := filepath.Join(t.TempDir(), "armed")
-			s.env = []string{"DISPATCHAI_FAILPOINT=" + name, "DISPATCHAI_FAILPOINT_ARMED=" + armed}
+			s.env = []string{"DISPATCHAI_FAILPOINT=" + name, "DISPATCHAI_FAILPOINT_ARMED=" + armed, "DISPATCHAI_SWEEP_INTERVAL=1s"}
 			s.start()
 			t.Cleanup(s.dump)
 			s.installTestRepository()
@@ -56,6 +59,7 @@ func TestFailpoints(t *testing.T) {
 			}
 			s.waitLabel(first, "kind/bug")
 
+			s.prepareLoss(name)
 			if err := os.WriteFile(armed, nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
@@ -67,6 +71,7 @@ func TestFailpoints(t *testing.T) {
 				}
 				numbers = append(numbers, number)
 			}
+			s.provokeLoss(name)
 			switch {
 			case strings.HasPrefix(name, "log/"):
 				for _, n := range numbers {
@@ -83,7 +88,7 @@ func TestFailpoints(t *testing.T) {
 					s.waitLabel(n, "kind/bug")
 				}
 				s.correctInBackground(numbers[0])
-			case strings.HasSuffix(name, "-directory"):
+			case name == "classify/before-directory", name == "classify/after-directory":
 				if err := s.github.CreateLabel(ctx, testRepo, "maia", simulate.Label{Name: "area/new", Color: "ffffff"}); err != nil {
 					t.Fatal(err)
 				}
@@ -120,13 +125,54 @@ func TestFailpoints(t *testing.T) {
 	}
 }
 
+// prepareLoss has the webhooks that follow go wrong, so that the failpoints of
+// the reconciler are reached.
+func (s *system) prepareLoss(name string) {
+	s.t.Helper()
+	switch name {
+	case "reconcile/before-ask", "reconcile/after-ask":
+		s.github.SetUnreachable(true)
+	case "reconcile/before-enqueue", "reconcile/after-enqueue", "reconcile/before-progress", "reconcile/after-progress",
+		"reconcile/before-directory", "reconcile/after-directory":
+		s.knows()
+		if err := s.github.SetDeliveryFaults(simulate.DeliveryFaults{Vanish: 1}); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+}
+
+// provokeLoss has the reconciler make good what prepareLoss has spoilt.
+func (s *system) provokeLoss(name string) {
+	s.t.Helper()
+	ctx := testContext(s.t)
+	switch name {
+	case "reconcile/before-ask", "reconcile/after-ask":
+		s.github.SetUnreachable(false)
+	case "reconcile/before-enqueue", "reconcile/after-enqueue", "reconcile/before-progress", "reconcile/after-progress":
+		_ = s.backfill() // its service is about to crash
+	case "reconcile/before-directory", "reconcile/after-directory":
+		// A repository that no webhook told of is found at the next start.
+		if err := s.github.CreateRepository(ctx, simulate.NewRepository{Owner: testOwner, Name: "gadgets", Labels: testLabels()}); err != nil {
+			s.t.Fatal(err)
+		}
+		s.kill()
+		s.start()
+		_ = s.backfill()
+	default:
+		return
+	}
+	if err := s.github.SetDeliveryFaults(simulate.DeliveryFaults{}); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
 func assertAllFailpointsListed(t *testing.T) {
 	t.Helper()
 	listed := make(map[string]bool)
 	for _, f := range failpoints() {
 		listed[f] = true
 	}
-	for _, dir := range []string{"ingress", "../core/classify", "../core/label", "../core/eventlog/embedded"} {
+	for _, dir := range []string{"ingress", "../core/classify", "../core/label", "../core/reconcile", "../core/eventlog/embedded"} {
 		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
 		if err != nil {
 			t.Fatal(err)

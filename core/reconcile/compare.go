@@ -38,20 +38,7 @@ func (r *Reconciler) compareOn(ctx context.Context) {
 	if err := r.Store.HastenReconciliations(ctx, now.Add(-restPause), now); err != nil && ctx.Err() == nil {
 		r.Logger.WarnContext(ctx, "repositories are compared with GitHub later than they should be", "error", err)
 	}
-	var directoryDue time.Time
 	for ctx.Err() == nil {
-		select {
-		case <-r.directory:
-			directoryDue = time.Time{}
-		default:
-		}
-		if !r.Now().Before(directoryDue) {
-			wait, err := r.compareDirectory(ctx)
-			if err != nil && ctx.Err() == nil {
-				r.Logger.WarnContext(ctx, "the App's installations could not be compared with GitHub", "again_in", wait, "error", err)
-			}
-			directoryDue = r.Now().Add(wait)
-		}
 		worked, err := r.compareDue(ctx)
 		if err != nil && ctx.Err() == nil {
 			r.Logger.WarnContext(ctx, "repositories could not be compared with GitHub", "error", err)
@@ -87,7 +74,7 @@ func (r *Reconciler) compareDue(ctx context.Context) (bool, error) {
 // compare compares one repository and writes down how it went. Its error is the
 // store's or the log's; GitHub's is written down.
 func (r *Reconciler) compare(ctx context.Context, c store.Reconciliation) error {
-	c.StartedAt = r.Now()
+	c.StartedAt, c.Error = r.Now(), ""
 	err := r.comparePages(ctx, &c)
 	if ctx.Err() != nil {
 		return nil // it is due still, from where it is

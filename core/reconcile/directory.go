@@ -20,6 +20,18 @@ import (
 // directoryRetry is how soon a failed comparison of the installations is tried again.
 const directoryRetry = time.Minute
 
+// compareDirectoryOn compares the App's installations at once and from then on,
+// until ctx ends.
+func (r *Reconciler) compareDirectoryOn(ctx context.Context) {
+	for ctx.Err() == nil {
+		wait, err := r.compareDirectory(ctx)
+		if err != nil && ctx.Err() == nil {
+			r.Logger.WarnContext(ctx, "the App's installations could not be compared with GitHub", "again_in", wait, "error", err)
+		}
+		pause(ctx, wait, r.directory)
+	}
+}
+
 // compareDirectory compares the installations and repositories that GitHub lists
 // with the store, and puts what no webhook told of into installations.raw. It
 // returns when to do so again.

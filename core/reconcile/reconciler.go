@@ -157,7 +157,7 @@ func (r *Reconciler) lead(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	group, ctx := errgroup.WithContext(ctx)
-	for _, work := range []func(context.Context){r.sweepOn, r.compareOn, r.backfillOn} {
+	for _, work := range []func(context.Context){r.sweepOn, r.compareDirectoryOn, r.compareOn, r.backfillOn} {
 		group.Go(func() error { work(ctx); return nil })
 	}
 	group.Go(func() error {

@@ -116,12 +116,16 @@ func (r *Reconciler) read(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		noted, oldest := r.group(deliveries, sweep.FinishedAt.IsZero())
+		var floor time.Time
+		if !sweep.Until.IsZero() {
+			floor = sweep.Until.Add(-overlap)
+		}
+		noted, oldest := r.group(deliveries, floor, sweep.FinishedAt.IsZero())
 		if sweep.Head.IsZero() && len(deliveries) > 0 {
 			sweep.Head = deliveries[0].DeliveredAt
 		}
 		sweep.Page = next
-		if next == "" || !sweep.Until.IsZero() && oldest.Before(sweep.Until.Add(-overlap)) {
+		if next == "" || oldest.Before(floor) {
 			sweep.Page, sweep.FinishedAt = "", r.Now()
 			if sweep.Head.After(sweep.Until) {
 				sweep.Until = sweep.Head
@@ -140,11 +144,15 @@ func (r *Reconciler) read(ctx context.Context) error {
 	}
 }
 
-// group makes one of all attempts of a delivery on a page.
-func (r *Reconciler) group(deliveries []github.Delivery, baseline bool) (noted []store.NotedDelivery, oldest time.Time) {
+// group makes one of all attempts of a delivery on a page. What is older than
+// the floor was seen, and may be forgotten by now.
+func (r *Reconciler) group(deliveries []github.Delivery, floor time.Time, baseline bool) (noted []store.NotedDelivery, oldest time.Time) {
 	at := make(map[string]int, len(deliveries))
 	for _, d := range deliveries {
 		oldest = d.DeliveredAt
+		if oldest.Before(floor) {
+			break
+		}
 		i, known := at[d.GUID]
 		if !known {
 			i = len(noted)

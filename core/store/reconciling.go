@@ -55,7 +55,8 @@ type Reconciling interface {
 	// DueReconciliations returns those that are due, the one with the oldest Since first,
 	// of repositories that are neither removed nor suspended.
 	DueReconciliations(ctx context.Context, now time.Time, limit int) ([]Reconciliation, error)
-	// SaveReconciliation replaces the row. Due is kept when somebody hastened it after StartedAt.
+	// SaveReconciliation replaces the row. Due is that of the store where the comparing
+	// goes on (neither Completed nor Error), and where something missing hastened it since StartedAt.
 	// One that is Completed covers the lost deliveries of its repository that were given up
 	// before its StartedAt.
 	SaveReconciliation(ctx context.Context, r Reconciliation) error

@@ -183,7 +183,8 @@ func hasten(t *tx, repositoryID int64, event string, now time.Time) error {
 	if repositoryID == 0 {
 		return nil
 	}
-	_, err := t.exec(`UPDATE reconciliations SET due_at = min(due_at, ?1), labels_due = max(labels_due, ?2) WHERE repository_id = ?3`,
+	// Now, even where it is due: one that is under way may be past what was missed.
+	_, err := t.exec(`UPDATE reconciliations SET due_at = ?1, labels_due = max(labels_due, ?2) WHERE repository_id = ?3`,
 		micros(now), event == "label" || event == "repository", repositoryID)
 	return err
 }

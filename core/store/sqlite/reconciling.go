@@ -115,13 +115,14 @@ func (s *Store) DueReconciliations(ctx context.Context, now time.Time, limit int
 func (s *Store) SaveReconciliation(ctx context.Context, c store.Reconciliation) (err error) {
 	defer s.metrics.observe("save_reconciliation", time.Now(), &err)
 	return s.writer.do(ctx, func(t *tx) error {
-		// Somebody hastened it when it is due earlier than it would be, and after the start.
+		// Somebody hastened it when it is due earlier than it would be, and since the start.
 		if _, err := t.exec(`UPDATE reconciliations SET since = ?1, etag = ?2, started_at = ?3, completed_at = ?4,
-				due_at = CASE WHEN due_at > ?3 AND due_at < ?5 THEN due_at ELSE ?5 END,
-				labels_due = ?6, listed = ?7, missing = ?8, changed = ?9, found_at = ?10, last_error = ?11
+				due_at = CASE WHEN ?13 OR due_at >= ?3 AND due_at < ?5 THEN due_at ELSE ?5 END,
+				labels_due = CASE WHEN due_at >= ?3 THEN max(labels_due, ?6) ELSE ?6 END, listed = ?7, missing = ?8, changed = ?9, found_at = ?10, last_error = ?11
 			WHERE repository_id = ?12`,
 			micros(c.Since), store.CleanText(c.ETag), optionalMicros(c.StartedAt), optionalMicros(c.CompletedAt), micros(c.Due), c.LabelsDue,
-			c.Listed, c.Missing, c.Changed, optionalMicros(c.FoundAt), store.CleanText(c.Error), c.Repository.ID); err != nil || !c.Completed {
+			c.Listed, c.Missing, c.Changed, optionalMicros(c.FoundAt), store.CleanText(c.Error), c.Repository.ID,
+			!c.Completed && c.Error == ""); err != nil || !c.Completed {
 			return err
 		}
 		return cover(t, `repository_id = ?`, c.StartedAt, c.Repository.ID)

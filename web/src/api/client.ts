@@ -1,3 +1,4 @@
+import { decodeGaps, type Gaps } from "./gaps";
 import {
   decodeIssueDetail,
   decodeIssuePage,
@@ -100,6 +101,11 @@ export class ApiClient {
   async system(signal?: AbortSignal): Promise<System> {
     const response = await this.send("/api/status", { signal });
     return decodeSystem(await readJSON(response));
+  }
+
+  async gaps(signal?: AbortSignal): Promise<Gaps> {
+    const response = await this.send("/api/gaps", { signal });
+    return decodeGaps(await readJSON(response));
   }
 
   async correct(id: number, request: CorrectionRequest): Promise<CommandResult> {

@@ -13,6 +13,7 @@ export const queryKeys = {
   allDetails: ["issue"] as const,
   stats: ["stats"] as const,
   system: ["system"] as const,
+  gaps: ["gaps"] as const,
   repositories: ["repositories"] as const,
 };
 

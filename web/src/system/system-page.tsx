@@ -9,6 +9,7 @@ import { useFeed } from "../shell/context";
 import { useShortcuts } from "../shell/shortcuts";
 import { Failure, Skeleton } from "../ui/states";
 import { Backlog } from "./backlog";
+import { GapReport } from "./gaps";
 import { Plugins } from "./plugins";
 import { Processes } from "./processes";
 
@@ -22,6 +23,12 @@ export function SystemPage() {
   const query = useQuery({
     queryKey: queryKeys.system,
     queryFn: ({ signal }) => client.system(signal),
+    staleTime: 0,
+    refetchInterval: REFRESH_MS,
+  });
+  const gaps = useQuery({
+    queryKey: queryKeys.gaps,
+    queryFn: ({ signal }) => client.gaps(signal),
     staleTime: 0,
     refetchInterval: REFRESH_MS,
   });
@@ -56,6 +63,14 @@ export function SystemPage() {
           />
         )}
         {query.data && <SystemReport system={query.data} />}
+        {gaps.isError && (
+          <Failure
+            what={gaps.data ? "What is known of gaps may be out of date" : "Gaps cannot be shown"}
+            error={gaps.error}
+            retry={() => void gaps.refetch()}
+          />
+        )}
+        {gaps.data && <GapReport gaps={gaps.data} />}
       </div>
     </article>
   );

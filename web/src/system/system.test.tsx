@@ -1,6 +1,8 @@
 import { render, screen, within } from "@testing-library/react";
 import { describe, expect, it } from "vitest";
+import { decodeGaps } from "../api/gaps";
 import { decodeSystem, type System } from "../api/system";
+import { GapReport } from "./gaps";
 import { summarizeLag, summarizePlugins } from "./summary";
 import { SystemReport } from "./system-page";
 
@@ -118,5 +120,65 @@ describe("the page", () => {
     render(<SystemReport system={decodeSystem({})} />);
     expect(screen.getByText("No process has reported a plugin yet.")).toBeTruthy();
     expect(screen.getByText("No process has reported itself within a minute.")).toBeTruthy();
+  });
+});
+
+describe("gaps", () => {
+  const proof = {
+    gapless: true,
+    summary: "No gaps in the last 3 days: GitHub made 5,012 deliveries.",
+    swept_at: at,
+    deliveries: {
+      made: 5012,
+      held: 5012,
+      waiting: 0,
+      failed: 40,
+      missing: 0,
+      redelivered: 41,
+      healed: 39,
+      given_up: 1,
+      covered: 1,
+    },
+    repositories: [
+      {
+        id: 1,
+        full_name: "acme/widgets",
+        reconciled_at: at,
+        missing: 2,
+        changed: 3,
+        error: "",
+        backfill: { status: "running", total: 200, listed: 50 },
+      },
+      {
+        id: 2,
+        full_name: "acme/gears",
+        reconciled_at: null,
+        missing: 0,
+        changed: 0,
+        error: "gone",
+        backfill: null,
+      },
+      {},
+    ],
+  };
+
+  it("shows the proof and each repository", () => {
+    render(<GapReport gaps={decodeGaps(proof)} />);
+    expect(screen.getByRole("status").textContent).toContain("No gaps in the last 3 days");
+    expect(screen.getByTestId("system-gaps").dataset.gapless).toBe("true");
+    const [widgets, gears, none] = screen.getAllByTestId("system-repository");
+    expect(widgets?.textContent).toContain("backfill running 25 %");
+    expect(widgets?.textContent).toContain("2 missing and 3 changed issues found in all");
+    expect(gears?.textContent).toContain("not compared with GitHub yet");
+    expect(gears?.textContent).toContain("Last error: gone");
+    expect(none).toBeUndefined();
+    expect(screen.getByText("39 healed")).toBeTruthy();
+    expect(screen.getByText("1 made good")).toBeTruthy();
+  });
+
+  it("makes the best of anything else", () => {
+    render(<GapReport gaps={decodeGaps(null)} />);
+    expect(screen.getByTestId("system-gaps").dataset.gapless).toBe("false");
+    expect(screen.getByText("Nothing is known of gaps yet.")).toBeTruthy();
   });
 });
