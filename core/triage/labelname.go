@@ -58,8 +58,57 @@ func (s *priorityScale) value(r rank) string {
 	return [...]string{"critical", "high", "medium", "low"}[min(n, 3)]
 }
 
-// readLabel decides what a label means.
-func readLabel(name string) reading {
+// readLabel decides what a label means. The description is asked only where the
+// name is a word of the repository's own, or none.
+func readLabel(name, description string) reading {
+	r := readName(name)
+	if description == "" || r.Meaning.Field != FieldTags && normaliseWords(name) != "" {
+		return r
+	}
+	if said := readDescription(description); said.Meaning != (Meaning{}) {
+		return said
+	}
+	return r
+}
+
+// maxDescription is how many words a description has that may say what its
+// label means; longer ones tell of much more.
+const maxDescription = 12
+
+// readDescription reads a sentence that says of a label what it is for.
+func readDescription(description string) reading {
+	words := normaliseWords(description)
+	if strings.Count(words, " ") >= maxDescription || isWorkflow(words) {
+		return reading{}
+	}
+	if v := categoryOfSentence(words); v != "" {
+		return reading{Meaning: Meaning{FieldCategory, v}, fit: looser}
+	}
+	// "This is a bug report", "Related to documentation", "For high priority issues".
+	for again := true; again; {
+		again = false
+		for _, start := range [...]string{"this ", "issue ", "issues ", "is ", "are ", "for ", "a ", "an ", "related to ", "relates to ", "indicates ", "reports ", "report of "} {
+			if rest, ok := strings.CutPrefix(words, start); ok {
+				words, again = rest, true
+			}
+		}
+	}
+	for _, end := range [...]string{" issue", " issues"} {
+		words = strings.TrimSuffix(words, end)
+	}
+	if words == "" || strings.Count(words, " ") > 2 {
+		return reading{}
+	}
+	r := readPlain(words)
+	if !r.Meaning.Field.closed() || r.fit == narrower {
+		return reading{}
+	}
+	r.fit, r.prefixed = looser, false
+	return r
+}
+
+// readName reads a label's name.
+func readName(name string) reading {
 	text := stripShortcodes(name)
 	words := normaliseWords(text)
 	if words == "" {
