@@ -128,11 +128,21 @@ func explain(err error, content []byte) *syntaxFault {
 	case strings.Contains(load.ContextMsg, "block"):
 		hint = "mend the indentation: keys of one mapping, and dashes of one list, start in the same column"
 	}
+	f.within(content)
 	f.message = "this is not YAML: " + f.message
 	if hint != "" {
 		f.message += "; " + hint
 	}
 	return f
+}
+
+// within moves a place behind the end, where the library finds that something is
+// missing, to the end of the last line.
+func (f *syntaxFault) within(content []byte) {
+	text := strings.TrimRight(strings.ReplaceAll(strings.ReplaceAll(string(content), "\r\n", "\n"), "\r", "\n"), "\n")
+	if last := strings.Count(text, "\n") + 1; f.line > last {
+		f.line, f.column = last, utf8.RuneCountInString(text[strings.LastIndexByte(text, '\n')+1:])+1
+	}
 }
 
 // indentOf is what a line starts with before its first character.

@@ -73,4 +73,3 @@ func (p *parser) labelMap(in entry) {
 func mapPath(f triage.Field, value string) string {
 	return inside(inside("labels.map", string(f)), value)
 }
-

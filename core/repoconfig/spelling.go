@@ -55,4 +55,3 @@ func distance(a, b string) int {
 	}
 	return last[len(b)]
 }
-

@@ -58,26 +58,59 @@ func (s *priorityScale) value(r rank) string {
 	return [...]string{"critical", "high", "medium", "low"}[min(n, 3)]
 }
 
-// readLabel decides what a label means. The description is asked only where the
-// name is a word of the repository's own, or none.
+// readLabel decides what a label means. The description is asked what it is for
+// only where the name is a word of the repository's own, or none.
 func readLabel(name, description string) reading {
 	r := readName(name)
-	if description == "" || r.Meaning.Field != FieldTags && normaliseWords(name) != "" {
+	if description == "" || r == (reading{}) && normaliseWords(name) != "" {
 		return r
 	}
-	if said := readDescription(description); said.Meaning != (Meaning{}) {
-		return said
+	said := normaliseWords(description)
+	if ofProcess(said) {
+		return reading{}
+	}
+	if r.Meaning.Field != FieldTags && r != (reading{}) || asksForMore(name) {
+		return r
+	}
+	if d := readDescription(said); d.Meaning != (Meaning{}) {
+		return d
 	}
 	return r
+}
+
+// ofProcess tells whether a description, normalised, says of its label that it is
+// put on pull requests, sets something in motion or stands for a label that is
+// missing: "Denotes a PR that changes 10-29 lines", "Add this label to start a CI
+// run", "Indicates an issue lacks a `sig/foo` label".
+func ofProcess(description string) bool {
+	n, pulls, issues := 0, false, false
+	for w := range strings.FieldsSeq(description) {
+		n++
+		switch w {
+		case "pr", "prs", "pull":
+			pulls = pulls || n <= 6
+		case "issue", "issues":
+			issues = true
+		case "trigger", "triggers", "lacks":
+			return true
+		}
+	}
+	return pulls && !issues || strings.HasPrefix(description, "add this label to")
+}
+
+// asksForMore tells whether a label says that something is needed, which a
+// description like "Further information is requested" only repeats.
+func asksForMore(name string) bool {
+	words := normaliseWords(name)
+	return hasWord(words, "need") || hasWord(words, "needs") || hasWord(words, "needed") || hasWord(words, "more")
 }
 
 // maxDescription is how many words a description has that may say what its
 // label means; longer ones tell of much more.
 const maxDescription = 12
 
-// readDescription reads a sentence that says of a label what it is for.
-func readDescription(description string) reading {
-	words := normaliseWords(description)
+// readDescription reads a sentence, normalised, that says of a label what it is for.
+func readDescription(words string) reading {
 	if strings.Count(words, " ") >= maxDescription || isWorkflow(words) {
 		return reading{}
 	}
@@ -87,7 +120,7 @@ func readDescription(description string) reading {
 	// "This is a bug report", "Related to documentation", "For high priority issues".
 	for again := true; again; {
 		again = false
-		for _, start := range [...]string{"this ", "issue ", "issues ", "is ", "are ", "for ", "a ", "an ", "related to ", "relates to ", "indicates ", "reports ", "report of "} {
+		for _, start := range [...]string{"this ", "issue ", "issues ", "is ", "are ", "for ", "a ", "an ", "related to ", "relates to ", "indicates ", "identified as ", "reports ", "report of "} {
 			if rest, ok := strings.CutPrefix(words, start); ok {
 				words, again = rest, true
 			}
@@ -109,7 +142,7 @@ func readDescription(description string) reading {
 
 // readName reads a label's name.
 func readName(name string) reading {
-	text := stripShortcodes(name)
+	text := stripOrdinal(stripShortcodes(name))
 	words := normaliseWords(text)
 	if words == "" {
 		return reading{}
@@ -119,10 +152,18 @@ func readName(name string) reading {
 	if by == byWord && field == FieldComponent && !strings.HasPrefix(strings.ToLower(text), "area-") && !strings.HasPrefix(strings.ToLower(text), "component-") {
 		field = "" // "package-manager" and "plugin api" name no field
 	}
+	if prefix == "d" && by != byLetter {
+		field = "" // "D-Trivial" is a difficulty, "d: examples" is none
+	}
 	if field == "" {
 		if by == byLetter && prefix == "i" && !isWorkflow(words) {
 			// "I-" is the letter some projects put before what an issue brings with it: "I-regression".
 			return tag(normaliseWords(rest))
+		}
+		if apart := splitCamel(text); apart != text {
+			if r := readPlain(normaliseWords(apart)); r.Meaning.Field != FieldTags {
+				return r // "FeatureRequest", "WaitingForInfo", but not "TypeScript"
+			}
 		}
 		return readPlain(words)
 	}
@@ -136,6 +177,9 @@ func readName(name string) reading {
 		if v, fit := categoryOf(words); v != "" {
 			return reading{Meaning: Meaning{FieldCategory, v}, fit: fit}
 		}
+		if said == "tracking" || said == "meta" || said == "epic" {
+			return reading{}
+		}
 		return reading{Meaning: Meaning{FieldComponent, slug(said)}, prefixed: true}
 	}
 	r := readValue(field, said)
@@ -145,7 +189,13 @@ func readName(name string) reading {
 		return r
 	case by == byWord:
 		return readPlain(words) // "type system", "impact analysis"
-	case field == FieldCategory && len(prefix) > 1 && !isWorkflow(words):
+	case field == FieldSeverity:
+		if v, fit := categoryOf(said); v != "" && fit <= synonym && len(prefix) > 1 {
+			return reading{Meaning: Meaning{FieldCategory, v}, fit: looser} // "severity: security"
+		}
+	case field == FieldCategory && len(prefix) > 1 && (said == "critical" || said == "urgent" || said == "blocker"):
+		return reading{Meaning: Meaning{FieldPriority, "critical"}, fit: narrower} // "type: blocker", which often means a release
+	case field == FieldCategory && prefix != "t" && !isWorkflow(words):
 		return tag(said) // "kind/regression" is no category of ours, yet it tells something
 	}
 	return reading{}
@@ -170,11 +220,20 @@ func readPlain(words string) reading {
 	case numbered && rest == "":
 		return reading{rank: rank{true, n}}
 	case numbered:
-		if v, fit := priorityOf(rest); v != "" {
-			return reading{Meaning: Meaning{FieldPriority, v}, fit: fit} // "P1 - Critical"
+		// "P1 - Critical"; what follows another number says nothing that can be read.
+		v, fit := priorityOf(rest)
+		if v == "" {
+			return reading{}
 		}
+		return reading{Meaning: Meaning{FieldPriority, v}, fit: fit}
 	}
 	switch words {
+	case "nice to have":
+		return reading{Meaning: Meaning{FieldPriority, "low"}, fit: synonym}
+	case "easy":
+		return reading{Meaning: Meaning{FieldEffort, "small"}, fit: synonym}
+	case "hard":
+		return reading{Meaning: Meaning{FieldEffort, "large"}, fit: synonym}
 	case "critical", "urgent", "blocker":
 		return reading{Meaning: Meaning{FieldPriority, "critical"}, fit: synonym}
 	case "s0", "s1", "s2", "s3", "s4", "sev0", "sev1", "sev2", "sev3", "sev4":
@@ -293,6 +352,39 @@ func hasWord(words, word string) bool {
 		}
 	}
 	return false
+}
+
+// stripOrdinal removes the number by which a repository sorts its labels:
+// "00 - Bug", "0.kind: bug", but not that of a version.
+func stripOrdinal(name string) string {
+	rest := strings.TrimLeft(name, "0123456789")
+	if len(rest) == len(name) {
+		return name
+	}
+	for _, sign := range [...]string{" - ", ".", ") "} {
+		if after, ok := strings.CutPrefix(rest, sign); ok && len(after) > 1 && isLetter(after[0]) && isLetter(after[1]) {
+			return after
+		}
+	}
+	return name
+}
+
+func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
+
+// splitCamel parts the words of "FeatureRequest"; a name that is not written so stays as it is.
+func splitCamel(name string) string {
+	var b strings.Builder
+	for i := range len(name) {
+		c := name[i]
+		if !isLetter(c) {
+			return name
+		}
+		if i > 0 && c < 'a' && name[i-1] >= 'a' {
+			b.WriteByte(' ')
+		}
+		b.WriteByte(c)
+	}
+	return b.String()
 }
 
 // stripShortcodes removes ":shortcodes:" before and after a label's words; a

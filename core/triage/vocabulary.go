@@ -61,16 +61,16 @@ func categoryOf(words string) (string, fit) {
 		return "bug", synonym
 	case "error", "fault", "possible bug", "potential bug":
 		return "bug", looser
-	case "crash", "confirmed bug":
+	case "crash", "crashes", "fatal crash", "bug crash", "confirmed bug", "bugfix", "bug fix", "bug fixes":
 		return "bug", narrower
 
 	case "feature", "features":
 		return "feature", exact
 	case "feature request", "feature requests", "enhancement", "enhancements", "new feature", "feature enhancement", "enhancement request", "improvement", "improvements", "feat":
 		return "feature", synonym
-	case "idea", "suggestion", "wish", "wishlist":
+	case "idea", "suggestion", "wish", "wishlist", "wish list":
 		return "feature", looser
-	case "proposal":
+	case "proposal", "feature proposal":
 		return "feature", narrower
 
 	case "question", "questions":
@@ -84,6 +84,10 @@ func categoryOf(words string) (string, fit) {
 		return "documentation", exact
 	case "docs", "doc", "documentation issue", "docs issue":
 		return "documentation", synonym
+	case "docs bug", "documentation bug":
+		return "documentation", looser
+	case "docs feature":
+		return "documentation", narrower
 
 	case "security":
 		return "security", exact
@@ -105,7 +109,7 @@ func categoryOf(words string) (string, fit) {
 		return "maintenance", exact
 	case "chore", "chores", "cleanup", "clean up", "housekeeping":
 		return "maintenance", synonym
-	case "task", "tech debt", "technical debt", "internal":
+	case "task", "tech debt", "technical debt", "debt", "internal":
 		return "maintenance", looser
 	case "refactor", "refactoring", "build", "infrastructure":
 		return "maintenance", narrower
@@ -118,7 +122,7 @@ func categoryOf(words string) (string, fit) {
 func categoryOfSentence(words string) string {
 	switch words {
 	case "something isn t working", "something is not working", "something isn t working as expected", "something is not working as expected", "something doesn t work",
-		"something does not work", "something is broken", "something is wrong", "something isn t right", "unexpected problem or unintended behavior", "unexpected behavior", "unexpected behaviour":
+		"something does not work", "something is broken", "something is wrong", "something isn t right", "something isn t working correctly", "unexpected problem or unintended behavior", "unexpected behavior", "unexpected behaviour":
 		return "bug"
 	case "new feature or request", "new feature or enhancement", "new feature request", "new functionality", "request for a new feature", "request for new functionality", "request for new feature",
 		"new feature or improvement", "suggest an idea for this project", "improvement of existing functionality", "adds new functionality":
@@ -128,7 +132,7 @@ func categoryOfSentence(words string) string {
 	case "improvements or additions to documentation", "improvements or additions to the documentation", "additions or improvements to documentation", "documentation needs work",
 		"improvements to documentation", "documentation improvements", "changes to documentation":
 		return "documentation"
-	case "pull requests that address a security vulnerability", "a security vulnerability":
+	case "a security vulnerability":
 		return "security"
 	}
 	return ""
@@ -144,8 +148,10 @@ func priorityOf(words string) (string, fit) {
 		return "high", synonym
 	case "normal", "moderate", "mid", "middle", "default", "important longterm", "important long term":
 		return "medium", synonym
-	case "minor", "lowest", "trivial", "backlog", "nice to have", "someday", "awaiting more evidence":
+	case "minor", "lowest", "trivial", "backlog", "nice to have", "someday":
 		return "low", synonym
+	case "awaiting more evidence":
+		return "low", narrower
 	}
 	return "", exact
 }
@@ -170,11 +176,13 @@ func effortOf(words string) (string, fit) {
 	switch words {
 	case "small", "medium", "large":
 		return words, exact
-	case "s", "xs", "easy", "low", "trivial", "quick", "beginner":
+	case "s", "xs", "easy", "low", "trivial", "quick", "beginner", "starter":
 		return "small", synonym
-	case "m", "moderate", "mid", "intermediate":
+	case "straightforward":
+		return "small", looser
+	case "m", "moderate", "mid", "intermediate", "modest":
 		return "medium", synonym
-	case "l", "xl", "xxl", "hard", "high", "difficult", "big", "epic":
+	case "l", "xl", "xxl", "hard", "high", "difficult", "challenging", "complex", "big", "epic":
 		return "large", synonym
 	}
 	return "", exact
@@ -184,6 +192,9 @@ func effortOf(words string) (string, fit) {
 // announces: "kind/bug", "Type: Bug", "area/cli", "P-high". It is "" for a word
 // that announces none.
 func fieldOfPrefix(prefix string) Field {
+	if word := strings.TrimRight(prefix, "0123456789"); len(word) > 2 {
+		prefix = word // "severity3: broken"
+	}
 	switch prefix {
 	case "kind", "type", "category", "issue", "issue type", "issue kind", "t", "c":
 		return FieldCategory
@@ -191,9 +202,9 @@ func fieldOfPrefix(prefix string) Field {
 		return FieldPriority
 	case "severity", "sev", "impact", "s":
 		return FieldSeverity
-	case "area", "component", "components", "comp", "module", "package", "pkg", "crate", "scope", "subsystem", "a", "topic", "feature", "plugin", "service", "sig":
+	case "area", "component", "components", "comp", "module", "package", "pkg", "crate", "scope", "subsystem", "a", "topic", "feature", "plugin", "service", "provider", "integration", "sig":
 		return FieldComponent
-	case "effort", "size", "difficulty", "complexity", "estimate", "e":
+	case "effort", "size", "difficulty", "complexity", "estimate", "e", "d":
 		return FieldEffort
 	}
 	return ""
@@ -236,10 +247,10 @@ func workflowPhrase(phrase string) bool {
 	// What was decided.
 	case "wontfix", "won t fix", "wont fix", "invalid", "duplicate", "not planned", "not a bug", "by design", "as designed", "works as intended", "working as intended",
 		"cannot reproduce", "can t reproduce", "accepted", "rejected", "declined", "verified", "confirmed", "resolution", "resolved",
-		"fixed", "closed", "answered", "solved", "spam", "abuse", "frozen", "locked", "pinned":
+		"fixed", "closed", "answered", "solved", "spam", "abuse", "frozen", "locked", "pinned", "merged", "outdated", "archived":
 		return true
 	// Where the work stands.
-	case "status", "triage", "triaged", "stale", "blocked", "hold", "on hold", "in progress", "wip", "ready", "waiting", "review", "lifecycle", "tracking", "tracking issue",
+	case "status", "stat", "triage", "triaging", "triaged", "stale", "blocked", "hold", "on hold", "in progress", "wip", "ready", "waiting", "awaiting", "pending", "stalled", "review", "verification", "lifecycle", "tracking", "tracking issue",
 		"version", "milestone", "release", "released", "needs rebase", "sponsor", "bounty", "hacktoberfest":
 		return true
 	}
@@ -253,7 +264,8 @@ func drivesAutomation(words string) bool { return holdsPhrase(words, automationP
 func automationPhrase(phrase string) bool {
 	switch phrase {
 	case "do not merge", "merge", "automerge", "auto merge", "autorelease", "backport", "cherry pick", "cla", "dependencies", "deploy", "publish", "skip", "ci", "bot",
-		"ok to test", "safe to test", "test this please", "run tests", "lgtm", "approved", "autofix", "auto fix", "agent", "copilot":
+		"ok to test", "safe to test", "test this please", "run tests", "lgtm", "approved", "autofix", "auto fix", "agent", "copilot",
+		"ciflow", "force run", "commit queue", "fast track", "semver", "cherrypick", "shipit":
 		return true
 	}
 	return false
