@@ -42,8 +42,8 @@ type knownLabel struct {
 type TaxonomyOptions struct {
 	// Labels is the part of the configuration that speaks of labels.
 	Labels LabelConfig
-	// Reacting are the labels that the repository's workflows react to. They are
-	// understood, but not written unless Labels.Allow says so.
+	// Reacting are globs of the labels that the repository's workflows react to.
+	// They are understood, but not written unless Labels.Allow says so.
 	Reacting []string
 }
 
@@ -82,10 +82,6 @@ func NewTaxonomy(labels []RepositoryLabel) Taxonomy {
 // ("ok-to-test"), the latter two unless Labels.Allow names it.
 func NewTaxonomyWith(labels []RepositoryLabel, options TaxonomyOptions) Taxonomy {
 	mapped := mappedLabels(options.Labels.Map)
-	reacting := make(map[string]bool, len(options.Reacting))
-	for _, name := range options.Reacting {
-		reacting[LabelKey(name)] = true
-	}
 	t := Taxonomy{
 		options: make(map[Field][]Option, 6),
 		labels:  make(map[string]knownLabel, len(labels)),
@@ -120,7 +116,7 @@ func NewTaxonomyWith(labels []RepositoryLabel, options TaxonomyOptions) Taxonomy
 		}
 		if m != (Meaning{}) {
 			// Where the name drives automation, only the mapping gives it a meaning.
-			known.never = options.never(l.Name, reacting[key] || r.Meaning == (Meaning{}) && drivesAutomation(normaliseWords(l.Name)))
+			known.never = options.never(l.Name, matchesAny(options.Reacting, l.Name) || r.Meaning == (Meaning{}) && drivesAutomation(normaliseWords(l.Name)))
 		}
 		known.meaning = m
 		t.labels[key] = known
@@ -198,7 +194,7 @@ func mappedLabels(in map[Field]map[string][]string) mapping {
 }
 
 // Taxonomy is the repository's taxonomy under its configuration. reacting are
-// the labels that its workflows react to.
+// globs of the labels that its workflows react to.
 func (c RepositoryConfig) Taxonomy(labels []RepositoryLabel, reacting []string) Taxonomy {
 	return NewTaxonomyWith(labels, TaxonomyOptions{Labels: c.Labels, Reacting: reacting})
 }
