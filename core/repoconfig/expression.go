@@ -53,12 +53,12 @@ func tokens(s string) []token {
 			}
 			i = end
 		case c == '.' && len(all) > 0 && all[len(all)-1].kind == identifier:
-			all[len(all)-1].text += "."
-			i++
-			for i < len(s) && (isNameByte(s[i]) || s[i] == '.' || s[i] == '*') {
-				all[len(all)-1].text += strings.ToLower(s[i : i+1])
-				i++
+			end := i + 1
+			for end < len(s) && (isNameByte(s[end]) || s[end] == '.' || s[end] == '*') {
+				end++
 			}
+			all[len(all)-1].text += strings.ToLower(s[i:end])
+			i = end
 		case strings.HasPrefix(s[i:], "==") || strings.HasPrefix(s[i:], "!="):
 			all = append(all, token{sign, s[i : i+2]})
 			i += 2

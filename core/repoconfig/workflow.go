@@ -23,7 +23,7 @@ type Reactions struct {
 
 // The bounds of what is read of workflows.
 const (
-	maxNodes     = 20_000 // of one file, with what aliases repeat
+	maxNodes     = 40_000 // of one file, with what aliases repeat; four characters of an expression count as one
 	maxReactions = 200
 	maxUnclear   = 20
 )
@@ -197,6 +197,9 @@ func (w *workflow) job(name string, job *yaml.Node) {
 func (w *workflow) condition(n *yaml.Node) labelTest {
 	n = w.follow(n)
 	if n == nil || n.Kind != yaml.ScalarNode {
+		return labelTest{}
+	}
+	if w.nodes += len(n.Value) / 4; w.nodes > maxNodes {
 		return labelTest{}
 	}
 	test := readTest(n.Value)

@@ -88,6 +88,20 @@ func TestReadWorkflowsOfSeveralFiles(t *testing.T) {
 	}
 }
 
+// An alias repeats at no cost to its author what costs its reader.
+func TestReadWorkflowsIsBounded(t *testing.T) {
+	steps := strings.Repeat("{if: *x},", 3000)
+	content := "x: &x \"" + strings.Repeat("contains(", 3500) + "\"\non: " + labelled + "\njobs: {it: {steps: [" + steps + "]}}"
+	start := time.Now()
+	r := ReadWorkflows(File{"w.yml", []byte(content)})
+	if took := time.Since(start); took > 10*time.Second {
+		t.Errorf("reading took %v", took)
+	}
+	if !slices.ContainsFunc(r.Unclear, func(s string) bool { return strings.Contains(s, "too large") }) {
+		t.Errorf("of a workflow that is not read to its end %q is said", r.Unclear)
+	}
+}
+
 func FuzzReadWorkflows(f *testing.F) {
 	for _, condition := range []string{
 		"github.event.label.name == 'deploy'", "contains(fromJSON('[\"a\"]'), github.event.label.name)", "contains(((('a'", "startsWith(github.event['label'].name, 'x') || !x",
