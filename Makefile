@@ -49,9 +49,10 @@ lint: $(GOLANGCI_LINT) $(BUF) ## Check style, import directions and the protocol
 	cd proto && $(BUF) lint
 
 .PHONY: generate
-generate: $(BUF) $(PROTOC_GEN_GO) $(PROTOC_GEN_GO_GRPC) ## Generate code from proto/
+generate: $(BUF) $(PROTOC_GEN_GO) $(PROTOC_GEN_GO_GRPC) ## Generate code from proto/ and the configuration reference
 	cp $(PROTOC_GEN_GO) $(BIN)/protoc-gen-go && cp $(PROTOC_GEN_GO_GRPC) $(BIN)/protoc-gen-go-grpc
 	cd proto && PATH="$(BIN):$$PATH" $(BUF) generate
+	go run ./manifests/reference
 
 .PHONY: web
 web: ## Build the dashboard into web/dist
@@ -59,7 +60,7 @@ web: ## Build the dashboard into web/dist
 
 .PHONY: drift
 drift: generate web ## Fail when committed generated code differs from what is generated
-	@git diff --exit-code --stat -- proto web/dist && test -z "$$(git status --porcelain -- proto web/dist)" \
+	@git diff --exit-code --stat -- proto web/dist docs/configuration.md && test -z "$$(git status --porcelain -- proto web/dist docs/configuration.md)" \
 		|| { echo "Generated files differ from the committed ones; run 'make generate web' and commit." >&2; exit 1; }
 
 .PHONY: bench

@@ -29,11 +29,15 @@ func (t Thresholds) of(f Field) float64 {
 // confidence, one for a single-valued field, each label once. What the taxonomy
 // does not hold is left out, whoever asks for it.
 func DesiredLabels(c Classification, t Taxonomy, thresholds Thresholds) []DesiredLabel {
+	return desiredLabels(c, t, func(_ string, f Field) float64 { return thresholds.of(f) })
+}
+
+func desiredLabels(c Classification, t Taxonomy, threshold func(plugin string, f Field) float64) []DesiredLabel {
 	var desired []DesiredLabel
 	for _, f := range c.SortedFields() {
 		a := c.Fields[f]
 		// Written so that a confidence that is no number is too little.
-		if !f.Labelled() || a.Source != SourceHuman && !(a.Confidence >= thresholds.of(f)) {
+		if !f.Labelled() || a.Source != SourceHuman && !(a.Confidence >= threshold(a.Plugin, f)) {
 			continue
 		}
 		values := a.Values

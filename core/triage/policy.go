@@ -134,7 +134,7 @@ type labelCase struct {
 	on   bool
 	last *LabelEvent // the newest in the history, nil: none
 
-	exists  bool // the taxonomy has it
+	exists  bool // the taxonomy has it and lets it be written
 	changed bool // row is not what the ledger holds
 	proven  bool // on, and the app put it there
 	unclear bool // the history does not explain what is on the issue
@@ -163,7 +163,7 @@ func labelCases(v LabelView) (map[string]*labelCase, []string) {
 		if c.want != nil {
 			continue
 		}
-		if _, c.exists = v.Taxonomy.Means(d.Name); c.exists {
+		if c.exists = v.Taxonomy.Writable(d.Name); c.exists {
 			d.Name, _ = v.Taxonomy.Has(d.Name)
 		}
 		c.want = &d
