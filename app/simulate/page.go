@@ -21,8 +21,8 @@ var pagesSource string
 
 const (
 	pagePolicy = "default-src 'none'; style-src 'unsafe-inline'; form-action %s; base-uri 'none'; frame-ancestors 'none'"
-	formType  = "application/x-www-form-urlencoded"
-	pageShows = 200 // issues of a repository's list
+	formType   = "application/x-www-form-urlencoded"
+	pageShows  = 200 // issues of a repository's list
 )
 
 func parsePages() (*template.Template, error) {
