@@ -36,6 +36,9 @@ func validOptions(key string) app.Options {
 	return o
 }
 
+// orSetup is how a fault of the App's settings ends.
+const orSetup = "; or let `dispatchai setup` create the App and keep this in the data directory"
+
 // TestOptionsFaults: every fault is told in words that name the variable and
 // say what would be right, each alone and all at once.
 func TestOptionsFaults(t *testing.T) {
@@ -86,9 +89,9 @@ func TestOptionsFaults(t *testing.T) {
 			`GITHUB_API_URL: "api.github.com" is not an http(s) address (for GitHub Enterprise Server: https://HOST/api/v3)`},
 		{"API address with a token", func(o *app.Options) { o.GitHubAPIURL = "https://hunter2@ghe.example.com/api/v3" },
 			"GITHUB_API_URL: it must not hold a user or a password; the App's private key is what GitHub knows DispatchAI by"},
-		{"no App", func(o *app.Options) { o.AppID = 0 }, "GITHUB_APP_ID: not set (the number on the App's settings page)"},
+		{"no App", func(o *app.Options) { o.AppID = 0 }, "GITHUB_APP_ID: not set (the number on the App's settings page)" + orSetup},
 		{"no key", func(o *app.Options) { o.PrivateKey = "" },
-			"GITHUB_PRIVATE_KEY_FILE: not set, nor GITHUB_PRIVATE_KEY (create one under App settings > Private keys)"},
+			"GITHUB_PRIVATE_KEY_FILE: not set, nor GITHUB_PRIVATE_KEY (create one under App settings > Private keys)" + orSetup},
 		{"two keys", func(o *app.Options) { o.PrivateKeyFile = brokenKey }, "GITHUB_PRIVATE_KEY: GITHUB_PRIVATE_KEY_FILE is set as well; leave one of them out"},
 		{"key file missing", func(o *app.Options) { o.PrivateKey, o.PrivateKeyFile = "", "/nowhere/key.pem" },
 			"GITHUB_PRIVATE_KEY_FILE: no such file /nowhere/key.pem (create one under App settings > Private keys)"},
@@ -98,7 +101,7 @@ func TestOptionsFaults(t *testing.T) {
 			"GITHUB_PRIVATE_KEY: the GitHub App private key is not PEM: it must begin with -----BEGIN RSA PRIVATE KEY-----; if you meant a file, set GITHUB_PRIVATE_KEY_FILE to its path"},
 		{"key with escaped line ends", func(o *app.Options) { o.PrivateKey = strings.ReplaceAll(key, "\n", `\n`) }, ""},
 		{"no secret", func(o *app.Options) { o.WebhookSecrets = []string{"", " "} },
-			"GITHUB_WEBHOOK_SECRET: not set; without it anybody could send webhooks (App settings > Webhook secret)"},
+			"GITHUB_WEBHOOK_SECRET: not set; without it anybody could send webhooks (App settings > Webhook secret)" + orSetup},
 		{"requests", func(o *app.Options) { o.MaxWebhookRequests = 0 }, "MAX_WEBHOOK_REQUESTS: 0 is not at least 1"},
 		{"window", func(o *app.Options) { o.RateLimitWindowSeconds = -3 }, "RATE_LIMIT_WINDOW_SECONDS: -3 is not at least 1"},
 		{"proxies", func(o *app.Options) { o.TrustedProxies = []string{"10.0.0.0/8", "192.0.2.1", "proxy"} },
@@ -130,9 +133,9 @@ func TestOptionsFaults(t *testing.T) {
 			"DISPATCHAI_LOG_MAX_BYTES: 0 is less than 64 MiB, which the largest webhooks need",
 			"KAFKA_BOOTSTRAP_SERVERS: it holds host:port only, no user and no password",
 			"GITHUB_API_URL: it must not hold a user or a password; the App's private key is what GitHub knows DispatchAI by",
-			"GITHUB_APP_ID: not set (the number on the App's settings page)",
+			"GITHUB_APP_ID: not set (the number on the App's settings page)" + orSetup,
 			"GITHUB_PRIVATE_KEY: the GitHub App private key is not PEM: it must begin with -----BEGIN RSA PRIVATE KEY-----; if you meant a file, set GITHUB_PRIVATE_KEY_FILE to its path",
-			"GITHUB_WEBHOOK_SECRET: not set; without it anybody could send webhooks (App settings > Webhook secret)",
+			"GITHUB_WEBHOOK_SECRET: not set; without it anybody could send webhooks (App settings > Webhook secret)" + orSetup,
 			"MAX_WEBHOOK_REQUESTS: 0 is not at least 1",
 			"RATE_LIMIT_WINDOW_SECONDS: 0 is not at least 1",
 			"DISPATCHAI_PLUGINS: no plugin is named; the built-in one is called rules",
@@ -174,9 +177,8 @@ func TestServeRefusesFaultyConfiguration(t *testing.T) {
   - RATE_LIMIT_WINDOW_SECONDS: its value of 40 characters is not a whole number
   - DISPATCHAI_LISTEN: "nowhere" is not host:port (for example 127.0.0.1:8080)
   - DATABASE_URL: this version stores in SQLite in the data directory only; leave it unset
-  - GITHUB_PRIVATE_KEY_FILE: not set, nor GITHUB_PRIVATE_KEY (create one under App settings > Private keys)
-  - GITHUB_WEBHOOK_SECRET: not set; without it anybody could send webhooks (App settings > Webhook secret)
-`
+  - GITHUB_PRIVATE_KEY_FILE: not set, nor GITHUB_PRIVATE_KEY (create one under App settings > Private keys)` + orSetup + `
+  - GITHUB_WEBHOOK_SECRET: not set; without it anybody could send webhooks (App settings > Webhook secret)` + orSetup + "\n"
 	if got.code != 1 || got.stdout != "" {
 		t.Errorf("it ended with status %d and printed %q, want status 1 and nothing", got.code, got.stdout)
 	}
@@ -191,7 +193,7 @@ func TestServeNeedsASecret(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	got := execute(t, append(bareEnvironment(), "GITHUB_APP_ID=7", "GITHUB_PRIVATE_KEY="+privateKeyPEM(t), "GITHUB_WEBHOOK_SECRET= , "),
 		"serve", "--listen", "127.0.0.1:0", "--data-dir", dir)
-	want := "dispatchai: GITHUB_WEBHOOK_SECRET: not set; without it anybody could send webhooks (App settings > Webhook secret)\n"
+	want := "dispatchai: GITHUB_WEBHOOK_SECRET: not set; without it anybody could send webhooks (App settings > Webhook secret)" + orSetup + "\n"
 	if got.code != 1 || got.stderr != want {
 		t.Errorf("it ended with status %d and said %q, want status 1 and %q", got.code, got.stderr, want)
 	}
