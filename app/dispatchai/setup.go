@@ -123,7 +123,7 @@ func (r *setupReport) end(result setup.Result) error {
 	if r.asJSON {
 		return nil
 	}
-	fmt.Fprintf(r.out, "\n  Start the service:\n    dispatchai serve --data-dir %s\n", clean(result.DataDir, 1000))
+	fmt.Fprintf(r.out, "\n  Start the service:\n    %s\n", clean(setup.ServeCommand(result.DataDir), 1000))
 	if result.StrictContents {
 		fmt.Fprintf(r.out, "\n  Name the one file that the App may read: Single file, read-only, .github/dispatchai.yml\n    %s\n", result.PermissionsURL())
 	}

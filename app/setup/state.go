@@ -6,6 +6,8 @@ import (
 	"crypto/subtle"
 	"encoding/json"
 	"errors"
+	"regexp"
+	"strings"
 	"sync"
 	"time"
 )
@@ -123,6 +125,7 @@ type view struct {
 	SettingsURL string
 	DataDir     string
 	File        string
+	Command     string
 }
 
 func (s *state) view() (view, error) {
@@ -136,7 +139,7 @@ func (s *state) view() (view, error) {
 	v := view{
 		Step: s.step, Trouble: s.trouble, Manifest: string(text), Name: s.manifest.Name, Owner: s.cfg.Org, GitHub: s.cfg.GitHubURL,
 		Permissions: s.manifest.permissions(), Events: s.manifest.DefaultEvents, Strict: s.cfg.Strict, Deliveries: s.cfg.hookURL(),
-		Relayed: s.cfg.RelayURL != "", App: s.app, DataDir: s.cfg.DataDir, File: FileName,
+		Relayed: s.cfg.RelayURL != "", App: s.app, DataDir: s.cfg.DataDir, File: FileName, Command: ServeCommand(s.cfg.DataDir),
 	}
 	if s.token != "" {
 		v.FormAction = s.cfg.formAction(s.token)
@@ -160,4 +163,14 @@ func (s *state) shown(v view) {
 	default:
 		close(s.read)
 	}
+}
+
+var plainPath = regexp.MustCompile(`^[A-Za-z0-9_./~+-]+$`)
+
+// ServeCommand is the command line that runs the service on what setup kept.
+func ServeCommand(dataDir string) string {
+	if !plainPath.MatchString(dataDir) {
+		dataDir = "'" + strings.ReplaceAll(dataDir, "'", `'\''`) + "'"
+	}
+	return "dispatchai serve --data-dir " + dataDir
 }
