@@ -1,6 +1,7 @@
 package app_test
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/dispatchai/dispatchai/app"
+	"github.com/dispatchai/dispatchai/app/setup"
 	"github.com/dispatchai/dispatchai/app/simulate"
 )
 
@@ -223,4 +225,67 @@ func TestFlagsWinOverTheEnvironment(t *testing.T) {
 	s.args = []string{"--roles", "gateway,label,classify,ingress"}
 	s.start()
 	s.stop()
+}
+
+// TestOptionsFromTheDataDirectory: what setup keeps stands in for what the
+// environment does not say, of the same App.
+func TestOptionsFromTheDataDirectory(t *testing.T) {
+	t.Parallel()
+	key := privateKeyPEM(t)
+	dir := t.TempDir()
+	kept, err := json.Marshal(setup.Credentials{
+		AppID: 7, Slug: "dispatchai", PrivateKey: key, WebhookSecret: "hunter2-kept", APIURL: "https://ghe.example.com/api/v3",
+		RelayURL: "https://relay.example.com/channel", StrictContents: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(text []byte) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, setup.FileName), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(kept)
+	for name, c := range map[string]struct {
+		change  func(*app.Options)
+		secrets []string
+		api     string
+		relay   string
+		strict  bool
+		fault   string
+	}{
+		"all of it":        {func(*app.Options) {}, []string{"hunter2-kept"}, "https://ghe.example.com/api/v3", "https://relay.example.com/channel", true, ""},
+		"another secret":   {func(o *app.Options) { o.WebhookSecrets = []string{"new", "old"} }, []string{"new", "old"}, "https://ghe.example.com/api/v3", "https://relay.example.com/channel", true, ""},
+		"another API":      {func(o *app.Options) { o.GitHubAPIURL = "https://proxy.example.com/api/v3" }, []string{"hunter2-kept"}, "https://proxy.example.com/api/v3", "https://relay.example.com/channel", true, ""},
+		"another relay":    {func(o *app.Options) { o.RelayURL = "https://smee.io/x" }, []string{"hunter2-kept"}, "https://ghe.example.com/api/v3", "https://smee.io/x", true, ""},
+		"the same App":     {func(o *app.Options) { o.AppID, o.PrivateKey = 7, key }, []string{"hunter2-kept"}, "https://ghe.example.com/api/v3", "https://relay.example.com/channel", true, ""},
+		"another App":      {func(o *app.Options) { o.AppID, o.PrivateKey, o.WebhookSecrets = 8, key, []string{"s"} }, []string{"s"}, "https://api.github.com", "", false, ""},
+		"half another App": {func(o *app.Options) { o.AppID = 8 }, nil, "https://api.github.com", "", false, "GITHUB_PRIVATE_KEY_FILE: not set"},
+		"a broken relay":   {func(o *app.Options) { o.RelayURL = "https://smee.io/" }, []string{"hunter2-kept"}, "https://ghe.example.com/api/v3", "https://smee.io/", true, "DISPATCHAI_RELAY_URL: the URL names no channel"},
+	} {
+		o := app.DefaultOptions()
+		o.DataDir = dir
+		c.change(&o)
+		for range 2 { // the second time must come to the same
+			err := o.Validate()
+			if c.fault == "" && err != nil || c.fault != "" && (err == nil || !strings.HasPrefix(err.Error(), c.fault)) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if diff := cmp.Diff(c.secrets, o.WebhookSecrets); diff != "" || o.GitHubAPIURL != c.api || o.RelayURL != c.relay || o.StrictContents != c.strict {
+			t.Errorf("%s: secrets %s, API %s, relay %s, strict %v", name, diff, o.GitHubAPIURL, o.RelayURL, o.StrictContents)
+		}
+	}
+	write([]byte(`{"app_id":7,"webhook_secret":"hunter2`))
+	o := app.DefaultOptions()
+	o.DataDir = dir
+	if err := o.Validate(); err == nil || !strings.Contains(err.Error(), "DISPATCHAI_DATA_DIR: "+filepath.Join(dir, setup.FileName)+" is damaged") || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("a damaged file: %v", err)
+	}
+	o = validOptions(key)
+	o.DataDir = dir
+	if err := o.Validate(); err != nil {
+		t.Errorf("the environment says it all, and a damaged file is in the way: %v", err)
+	}
 }

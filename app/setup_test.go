@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -109,7 +110,7 @@ func freeAddress(t testing.TB) string {
 }
 
 // picture keeps what the browser shows, where SETUP_PICTURES names a directory.
-func picture(t *testing.T, ctx context.Context, name string) {
+func picture(ctx context.Context, t *testing.T, name string) {
 	t.Helper()
 	dir := os.Getenv("SETUP_PICTURES")
 	if dir == "" {
@@ -160,7 +161,7 @@ func TestSetup(t *testing.T) {
 	if strings.Contains(text, "contents read") || strings.Contains(text, "push") {
 		t.Errorf("strict, the page still asks for contents:\n%s", text)
 	}
-	picture(t, ctx, "create")
+	picture(ctx, t, "create")
 	overflow, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`document.documentElement.scrollWidth > document.documentElement.clientWidth`))
 	if err != nil || overflow {
 		t.Errorf("the page is wider than its window: %v, %v", overflow, err)
@@ -171,7 +172,7 @@ func TestSetup(t *testing.T) {
 	if err := chromedp.Do(ctx, chromedp.Click(`button[name="create"]`), chromedp.WaitVisible(`main[data-step="done"] #install`)); err != nil {
 		t.Fatalf("the App was not created: %v\n%s", err, run.stderr.String())
 	}
-	picture(t, ctx, "done")
+	picture(ctx, t, "done")
 	if text, err = chromedp.Run(ctx, chromedp.Text(`main`)); err != nil || !strings.Contains(text, "Single file") {
 		t.Errorf("the page does not say how the single file is named: %v\n%s", err, text)
 	}
@@ -224,5 +225,59 @@ func TestSetup(t *testing.T) {
 	}
 	if after, err := setup.Load(s.dataDir); err != nil || after != app {
 		t.Errorf("a second setup changed what is kept: %v, %v", after, err)
+	}
+}
+
+// TestServeThroughARelay: a machine without a public address gets its deliveries
+// from a channel of the relay command, the bytes as GitHub signed them.
+func TestServeThroughARelay(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, simulate.Options{Seed: 52})
+	s.installTestRepository()
+	cmd := exec.Command(s.binary, "relay", "--json", "--listen", "127.0.0.1:0")
+	cmd.Env, cmd.Stderr = bareEnvironment(), os.Stderr
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		s.kill()
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("the relay did not stop well: %v", err)
+		}
+	})
+	var listening struct{ Event, Addr, Channel string }
+	if err := json.NewDecoder(stdout).Decode(&listening); err != nil || listening.Event != "listening" {
+		t.Fatalf("the relay says %+v, %v", listening, err)
+	}
+	s.args = []string{"--relay", listening.Channel}
+	s.start()
+	if err := s.github.SetWebhookURL(listening.Channel); err != nil {
+		t.Fatal(err)
+	}
+	// Whether the service has reached the relay already shows in the log alone.
+	eventually(t, "the service listens to the relay", func() bool { return strings.Contains(s.process.output(), "listening to the webhook relay") })
+	if strings.Contains(s.process.output(), listening.Channel) {
+		t.Error("the channel, which is a secret, is in the log")
+	}
+	number, err := s.github.OpenIssue(testContext(t), testRepo, bugReport(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.waitLabel(number, "kind/bug")
+	s.stop()
+	before := s.github.Deliveries()
+	if _, err := s.github.OpenIssue(testContext(t), testRepo, bugReport(2)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.github.WaitIdle(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	if after := s.github.Deliveries(); after.Failed == before.Failed {
+		t.Error("GitHub was told that a delivery arrived which nobody took")
 	}
 }

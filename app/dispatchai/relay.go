@@ -78,6 +78,8 @@ func serveRelay(ctx context.Context, listener net.Listener, r *relay.Server) err
 	shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), relayShutdown)
 	defer cancel()
 	err := server.Shutdown(shutdown)
-	<-failed
+	if served := <-failed; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, served)
+	}
 	return err
 }
