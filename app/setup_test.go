@@ -228,6 +228,35 @@ func TestSetup(t *testing.T) {
 	}
 }
 
+// TestSetupTellsWhatIsWrong: the page and the terminal say why nothing arrives,
+// and setup ends with status 1 when that lasts.
+func TestSetupTellsWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	browser := openBrowser(t)
+	s := newSystem(t, simulate.Options{Seed: 53})
+	s.addr = freeAddress(t)
+	nobody := freeAddress(t)
+	run := s.startSetup(t, "--webhook-url", "http://"+nobody, "--check-timeout", "20s", "--checks")
+	page := run.await("page")
+	ctx, cancel := context.WithTimeout(browser, deadline)
+	defer cancel()
+	if err := chromedp.Do(ctx, chromedp.Navigate(page.URL), chromedp.Click(`#create`), chromedp.WaitVisible(`button[name="create"]`), chromedp.Click(`button[name="create"]`),
+		chromedp.WaitVisible(`main[data-step="check"] [role="alert"]`)); err != nil {
+		t.Fatalf("the page does not come to say what is wrong: %v\n%s", err, run.stderr.String())
+	}
+	picture(ctx, t, "trouble")
+	text, err := chromedp.Run(ctx, chromedp.Text(`main [role="alert"]`))
+	if want := "GitHub cannot reach " + nobody; err != nil || !strings.Contains(text, want) || !strings.Contains(run.await("trouble").Text, want) {
+		t.Errorf("the page says %q, %v", text, err)
+	}
+	if code := run.end(); code != 1 || !strings.Contains(run.stderr.String(), "no delivery from GitHub arrived within 20s") {
+		t.Errorf("setup ended with %d: %s", code, run.stderr.String())
+	}
+	if err := chromedp.Do(ctx, chromedp.WaitVisible(`#ended`)); err != nil {
+		t.Errorf("the page does not say that setup has ended: %v", err)
+	}
+}
+
 // TestServeThroughARelay: a machine without a public address gets its deliveries
 // from a channel of the relay command, the bytes as GitHub signed them.
 func TestServeThroughARelay(t *testing.T) {

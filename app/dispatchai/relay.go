@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -55,7 +56,7 @@ func relayCommand() *cobra.Command {
 			if err != nil {
 				return errors.Join(err, listener.Close())
 			}
-			return serveRelay(c.Context(), listener, relay.NewServer(relay.ServerConfig{Logger: logger}))
+			return serveRelay(c.Context(), listener, logger)
 		},
 	}
 	c.Flags().StringVar(&listen, "listen", "127.0.0.1:8090", "host:port to listen on")
@@ -64,9 +65,11 @@ func relayCommand() *cobra.Command {
 	return c
 }
 
-func serveRelay(ctx context.Context, listener net.Listener, r *relay.Server) error {
+func serveRelay(ctx context.Context, listener net.Listener, logger *slog.Logger) error {
+	r := relay.NewServer(relay.ServerConfig{Logger: logger})
 	// No write timeout: streams last, and each of their writes has a deadline.
-	server := &http.Server{Handler: r, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
+	server := &http.Server{Handler: r, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug)}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
 	select {

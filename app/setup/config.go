@@ -81,6 +81,9 @@ var orgName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$`)
 func (c *Config) complete(existing *Credentials) error {
 	var faults []error
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	if c.GitHubURL == "" && existing != nil {
+		c.GitHubURL = existing.GitHubURL
+	}
 	if c.GitHubURL == "" {
 		c.GitHubURL = "https://github.com"
 	}

@@ -7,6 +7,7 @@ import (
 	"html"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -473,7 +474,7 @@ func TestNobodyComes(t *testing.T) {
 func TestReceiver(t *testing.T) {
 	t.Parallel()
 	const secret = "it's a secret to everybody"
-	s := &Setup{cfg: Config{WebhookListen: "127.0.0.1:0"}}
+	s := &Setup{cfg: Config{WebhookListen: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler)}}
 	r, err := s.receive(t.Context())
 	if err != nil {
 		t.Fatal(err)

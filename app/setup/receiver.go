@@ -57,7 +57,7 @@ func (s *Setup) receive(ctx context.Context) (*receiver, error) {
 	r.address = listener.Addr().String()
 	mux := http.NewServeMux()
 	mux.Handle("POST "+webhookPath, r)
-	r.served = serve(listener, mux)
+	r.served = serve(listener, mux, s.cfg.Logger)
 	if relayURL != "" {
 		if s.cfg.Forward == nil {
 			return nil, errors.Join(errors.New("--relay: this build knows no relay"), r.served.stop())

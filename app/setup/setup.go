@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -89,7 +90,7 @@ func (s *Setup) Run(ctx context.Context) (result Result, err error) {
 	if s.existing != nil {
 		s.state.created(*s.existing)
 	}
-	page := serve(listener, s.pageHandler(listener.Addr().String()))
+	page := serve(listener, s.pageHandler(listener.Addr().String()), s.cfg.Logger)
 	defer func() { err = errors.Join(err, page.stop()) }()
 
 	ctx, cancel := context.WithCancel(ctx)
@@ -230,9 +231,10 @@ type served struct {
 	done   chan struct{}
 }
 
-func serve(listener net.Listener, handler http.Handler) *served {
+func serve(listener net.Listener, handler http.Handler, logger *slog.Logger) *served {
 	s := &served{done: make(chan struct{}), server: &http.Server{
 		Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}}
 	go func() {
 		defer close(s.done)
