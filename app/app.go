@@ -21,6 +21,7 @@ import (
 
 	"github.com/dispatchai/dispatchai/app/gateway"
 	"github.com/dispatchai/dispatchai/app/ingress"
+	"github.com/dispatchai/dispatchai/app/relay"
 	"github.com/dispatchai/dispatchai/core/classify"
 	"github.com/dispatchai/dispatchai/core/eventlog"
 	"github.com/dispatchai/dispatchai/core/github"
@@ -325,6 +326,7 @@ func (a *App) openServer(ctx context.Context) error {
 	mux := http.NewServeMux()
 	a.health = newHealth(a)
 	a.health.register(mux)
+	var verify func(body []byte, signature string) error
 	if o.has(RoleIngress) {
 		verifier, err := github.NewVerifier(o.WebhookSecrets...)
 		if err != nil {
@@ -338,7 +340,8 @@ func (a *App) openServer(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		mux.Handle("/webhook/github", handler)
+		mux.Handle(webhookPath, handler)
+		verify = verifier.Verify
 	}
 	if a.gateway != nil {
 		mux.Handle("/", a.gateway)
@@ -354,11 +357,39 @@ func (a *App) openServer(ctx context.Context) error {
 		}
 		return nil
 	})
+	if verify != nil && o.RelayURL != "" {
+		if err := a.openRelay(verify); err != nil {
+			return err
+		}
+	}
 	a.server = &http.Server{
 		Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(a.logger.Handler(), slog.LevelDebug),
 	}
+	return nil
+}
+
+const webhookPath = "/webhook/github"
+
+// openRelay brings what comes through a webhook relay to the process' own
+// ingress, the way that GitHub's own deliveries take.
+func (a *App) openRelay(verify func(body []byte, signature string) error) error {
+	host, port, err := net.SplitHostPort(a.Addr().String())
+	if err != nil {
+		return err
+	}
+	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+		host = "localhost"
+	}
+	client, err := relay.NewClient(relay.ClientConfig{
+		Channel: a.options.RelayURL, Target: "http://" + net.JoinHostPort(host, port) + webhookPath, Verify: verify,
+		UserAgent: "DispatchAI/" + a.backends.Version, Logger: a.logger.With("part", "relay"),
+	})
+	if err != nil {
+		return fmt.Errorf("DISPATCHAI_RELAY_URL: %w", err)
+	}
+	a.workers = append(a.workers, component{"webhook relay", client.Run})
 	return nil
 }
 

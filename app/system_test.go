@@ -78,6 +78,8 @@ type system struct {
 	env     []string
 	args    []string
 	token   string
+	// registered leaves the App to what setup has put into the data directory.
+	registered bool
 
 	process *process
 	addr    string
@@ -215,13 +217,15 @@ func (s *system) start() {
 
 // environment is the configuration of a service for the simulated GitHub.
 func (s *system) environment() []string {
-	return append(bareEnvironment(),
+	env := append(bareEnvironment(), "DISPATCHAI_API_TOKEN="+s.token, "DISPATCHAI_DATA_DIR="+s.dataDir)
+	if s.registered {
+		return env
+	}
+	return append(env,
 		"GITHUB_WEBHOOK_SECRET="+s.github.WebhookSecret(),
 		fmt.Sprintf("GITHUB_APP_ID=%d", s.github.AppID()),
 		"GITHUB_PRIVATE_KEY="+string(s.github.PrivateKeyPEM()),
 		"GITHUB_API_URL="+s.github.URL(),
-		"DISPATCHAI_API_TOKEN="+s.token,
-		"DISPATCHAI_DATA_DIR="+s.dataDir,
 	)
 }
 

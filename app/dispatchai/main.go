@@ -40,7 +40,7 @@ func newCommand() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.AddCommand(
-		serveCommand(), demoCommand(), doctorCommand(), deadCommand(), migrateCommand(), pluginCommand(), versionCommand(),
+		serveCommand(), setupCommand(), demoCommand(), doctorCommand(), deadCommand(), migrateCommand(), pluginCommand(), relayCommand(), versionCommand(),
 	)
 	return root
 }

@@ -127,10 +127,10 @@ func (g *GitHub) Install(ctx context.Context, account string, o InstallOptions) 
 		return 0, err
 	}
 	if o.Permissions == nil {
-		o.Permissions = g.opts.Permissions
+		o.Permissions = g.asked().permissions
 	}
 	if o.Events == nil {
-		o.Events = g.opts.Events
+		o.Events = g.asked().events
 	}
 	gr := &grant{permissions: maps.Clone(o.Permissions), events: slices.Clone(o.Events)}
 	gr.permissions["metadata"] = "read" // mandatory for every App

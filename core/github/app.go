@@ -48,20 +48,33 @@ func (a App) Faults() []string {
 	return faults
 }
 
+// appAnswer is the App as the API has it.
+type appAnswer struct {
+	ID          int64             `json:"id"`
+	Slug        string            `json:"slug"`
+	Name        string            `json:"name"`
+	HTMLURL     string            `json:"html_url"`
+	Permissions map[string]string `json:"permissions"`
+	Events      []string          `json:"events"`
+	Owner       *actorAnswer      `json:"owner"`
+	Count       int               `json:"installations_count"`
+}
+
+func (a appAnswer) app() App {
+	app := App{
+		ID: a.ID, Slug: a.Slug, Name: a.Name, URL: a.HTMLURL, Permissions: a.Permissions, Events: a.Events, Installations: a.Count,
+	}
+	if a.Owner != nil {
+		app.Owner = a.Owner.Login
+	}
+	return app
+}
+
 // App asks GitHub who the App is. It proves that GitHub can be reached and that
 // App ID, private key and this machine's clock are right; its errors say which
 // of them is wrong and what to do.
 func (c *Client) App(ctx context.Context) (App, error) {
-	var answer struct {
-		ID          int64             `json:"id"`
-		Slug        string            `json:"slug"`
-		Name        string            `json:"name"`
-		HTMLURL     string            `json:"html_url"`
-		Permissions map[string]string `json:"permissions"`
-		Events      []string          `json:"events"`
-		Owner       *actorAnswer      `json:"owner"`
-		Count       int               `json:"installations_count"`
-	}
+	var answer appAnswer
 	_, err := c.call(ctx, "read the App", 0, http.MethodGet, "app", nil, &answer)
 	if err != nil {
 		return App{}, c.diagnose(err)
@@ -73,13 +86,7 @@ func (c *Client) App(ctx context.Context) (App, error) {
 		return App{}, fmt.Errorf("GitHub knows the key as that of App %d (%s), not of App %d; set GITHUB_APP_ID to %d",
 			answer.ID, answer.Slug, c.appID, answer.ID)
 	}
-	app := App{
-		ID: answer.ID, Slug: answer.Slug, Name: answer.Name, URL: answer.HTMLURL,
-		Permissions: answer.Permissions, Events: answer.Events, Installations: answer.Count,
-	}
-	if answer.Owner != nil {
-		app.Owner = answer.Owner.Login
-	}
+	app := answer.app()
 	slug := app.Slug
 	c.slug.Store(&slug)
 	return app, nil

@@ -96,6 +96,15 @@ func routeOf(method, path string) string {
 		if len(parts) == 4 && parts[3] == "access_tokens" {
 			route += "/access_tokens"
 		}
+	case len(parts) >= 3 && parts[0] == "app" && parts[1] == "hook":
+		switch {
+		case len(parts) == 3 && (parts[2] == "config" || parts[2] == "deliveries"):
+			route = "/app/hook/" + parts[2]
+		case len(parts) == 4 && parts[2] == "deliveries":
+			route = "/app/hook/deliveries/{id}"
+		case len(parts) == 5 && parts[2] == "deliveries" && parts[4] == "attempts":
+			route = "/app/hook/deliveries/{id}/attempts"
+		}
 	case len(parts) >= 4 && parts[0] == "repos":
 		switch rest := parts[3:]; {
 		case rest[0] == "labels" && len(rest) == 1:
