@@ -30,7 +30,7 @@ import (
 type Classifier interface {
 	Describe() plugin.Description
 	Classify(ctx context.Context, items []plugin.Item) ([]plugin.Outcome, error)
-	Embed(ctx context.Context, texts []sdk.Text) (vectors [][]float32, model string, err error)
+	Embed(ctx context.Context, texts []sdk.Text) (plugin.Embeddings, error)
 	Learn(ctx context.Context, examples []plugin.Example) error
 }
 
@@ -38,6 +38,7 @@ type Classifier interface {
 type storage interface {
 	store.Issues
 	store.Directory
+	store.Embeddings
 	Ping(ctx context.Context) error
 }
 
@@ -58,7 +59,7 @@ type Config struct {
 	Publisher publisher
 	GitHub    gitHub
 	// Classifiers are asked in this order; a field keeps the most confident
-	// answer. The first one that can embed provides the vectors.
+	// answer. The first one that can embed provides the vectors or terms.
 	Classifiers []Classifier
 	// NeighbourLimit is how many similar issues are kept with an issue.
 	NeighbourLimit int
@@ -73,6 +74,8 @@ type Worker struct {
 	Config
 	taxonomies *lru.Cache[int64, *catalogue]
 	fetches    singleflight.Group // of label sets, by repository
+	weightings *weightings
+	upkeep     *upkeep
 	metrics    metrics
 }
 
@@ -99,7 +102,9 @@ func New(cfg Config) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Worker{Config: cfg, taxonomies: cache, metrics: newMetrics(cfg.Registerer)}, nil
+	return &Worker{
+		Config: cfg, taxonomies: cache, weightings: newWeightings(cfg.Store, cfg.Logger), upkeep: newUpkeep(), metrics: newMetrics(cfg.Registerer),
+	}, nil
 }
 
 // Express tells which records must not wait behind a model call: what people
