@@ -250,6 +250,7 @@ func (a *App) openClassify() error {
 	if err != nil {
 		return err
 	}
+	a.workers = append(a.workers, component{"upkeep of embeddings", worker.KeepEmbeddings})
 	if err := a.consume(eventlog.ConsumerConfig{
 		Group: GroupClassify, Topics: []string{eventlog.TopicIssuesRaw}, Handler: worker.HandleIssues, Express: classify.Express,
 	}); err != nil {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/dispatchai/dispatchai/app/simulate"
+	"github.com/dispatchai/dispatchai/core/store/sqlite"
 )
 
 // failpoints are all places where a crash must do no harm; TestFailpoints fails
@@ -23,6 +24,7 @@ func failpoints() []string {
 		"ingress/before-append", "ingress/after-append",
 		"classify/before-apply", "classify/after-apply", "classify/after-publish",
 		"classify/before-directory", "classify/after-directory",
+		"classify/before-vocabulary", "classify/after-vocabulary", "classify/before-renewal", "classify/after-renewal",
 		"label/before-desired", "label/after-desired",
 		"label/before-intent", "label/after-intent", "label/after-add", "label/after-written",
 		"label/before-removal", "label/after-removal",
@@ -42,7 +44,12 @@ func TestFailpoints(t *testing.T) {
 	}
 	for _, name := range failpoints() {
 		t.Run(name, func(t *testing.T) {
-			s := newSystem(t, simulate.Options{Seed: 11, Senders: 4})
+			options, opened := simulate.Options{Seed: 11, Senders: 4}, 5
+			upkeep := strings.HasSuffix(name, "-vocabulary") || strings.HasSuffix(name, "-renewal")
+			if upkeep {
+				options.RateLimits.Off, opened = true, 60 // enough for a vocabulary
+			}
+			s := newSystem(t, options)
 			s.binary = path
 			armed := filepath.Join(t.TempDir(), "armed")
 			s.env = []string{"DISPATCHAI_FAILPOINT=" + name, "DISPATCHAI_FAILPOINT_ARMED=" + armed}
@@ -60,7 +67,7 @@ func TestFailpoints(t *testing.T) {
 				t.Fatal(err)
 			}
 			var numbers []int
-			for n := range 5 {
+			for n := range opened {
 				number, err := s.github.OpenIssue(ctx, testRepo, bugReport(10+n))
 				if err != nil {
 					t.Fatal(err)
@@ -116,8 +123,32 @@ func TestFailpoints(t *testing.T) {
 				s.waitLabel(n, "kind/bug")
 			}
 			s.assertLabelledOnce(append(numbers, first))
+			if upkeep {
+				s.waitRenewed(len(numbers) + 1)
+			}
 		})
 	}
+}
+
+// waitRenewed waits until all of the issues are embedded by the repository's own vocabulary.
+func (s *system) waitRenewed(issues int) {
+	s.t.Helper()
+	ctx := testContext(s.t)
+	db, err := sqlite.Open(ctx, sqlite.Options{Path: filepath.Join(s.dataDir, "dispatchai.db")})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	eventually(s.t, "all embeddings are renewed", func() bool {
+		found, err := db.EmbeddedRepositories(ctx)
+		if err != nil || len(found) != 1 || len(found[0].Issues) != 1 {
+			return false
+		}
+		for space, n := range found[0].Issues {
+			return n == issues && space.Vocabulary >= 1 && space.Vocabulary == found[0].Vocabulary.Version
+		}
+		return false
+	})
 }
 
 func assertAllFailpointsListed(t *testing.T) {

@@ -147,6 +147,7 @@ func TestMetrics(t *testing.T) {
 		`dispatchai_classify_events_total{kind="unreadable",outcome="dead"}`:                 1,
 		`dispatchai_classify_corrections_total{field="category",source="dashboard"}`:         1,
 		`dispatchai_classify_latency_seconds`:                                                1,
+		`dispatchai_classify_embeddings_stale`:                                               0,
 		`dispatchai_plugin_call_duration_seconds`:                                            1,
 		`dispatchai_store_commit_duration_seconds`:                                           1,
 		`dispatchai_label_desired_total`:                                                     2,

@@ -40,9 +40,18 @@ func (w *Worker) classify(ctx context.Context, works []*work) {
 	for i, k := range asked {
 		issues[i] = k.current()
 	}
-	embeddings, err := w.embed(ctx, classifiers, asked, issues)
+	made, err := w.embed(ctx, asked, issues)
 	if err != nil {
 		fail(asked, pluginError(err))
+		return
+	}
+	repositories := make([]int64, len(asked))
+	for i, k := range asked {
+		repositories[i] = k.key.RepositoryID
+	}
+	embeddings, err := w.weightings.embed(ctx, made, repositories)
+	if err != nil {
+		fail(asked, storeDown(err))
 		return
 	}
 	similar, err := w.neighbours(ctx, asked, embeddings)
@@ -91,7 +100,7 @@ func (w *Worker) classify(ctx context.Context, works []*work) {
 		k.change.Classification = merged[i]
 		k.change.TextHash = textHash(issues[i])
 		k.change.Similar = similar[i]
-		k.change.Embedding = embeddings[i]
+		k.change.Embedding = embeddings[i].Embedding
 	}
 	w.metrics.classifySeconds.Observe(w.Now().Sub(began).Seconds())
 }
@@ -123,50 +132,53 @@ func merge(into *triage.Classification, o plugin.Outcome) {
 // can be made of is classified without one.
 const embedAttempts = 3
 
-// embed gives one vector per issue; it is nil where no plugin can make one.
-func (w *Worker) embed(ctx context.Context, classifiers []Classifier, asked []*work, issues []triage.Issue) ([]*store.Embedding, error) {
-	embeddings := make([]*store.Embedding, len(issues))
-	var embedder Classifier
-	for _, c := range classifiers {
-		if c.Describe().Embedding != nil {
-			embedder = c
-			break
+// embedder is the enabled plugin that embeds, nil when none can. One that has not started
+// yet might: then it is the one, without a model, because nothing may be embedded
+// by another meanwhile, nor stay without an embedding.
+func (w *Worker) embedder() (Classifier, *sdk.EmbeddingModel) {
+	for _, c := range w.enabled() {
+		if d := c.Describe(); d.Embedding != nil || d.Name == "" {
+			return c, d.Embedding
 		}
 	}
+	return nil, nil
+}
+
+// embed has vectors or terms made of the issues; there are none when no plugin
+// can make them.
+func (w *Worker) embed(ctx context.Context, asked []*work, issues []triage.Issue) (plugin.Embeddings, error) {
+	embedder, _ := w.embedder()
 	if embedder == nil {
-		return embeddings, nil
+		return plugin.Embeddings{}, nil
 	}
 	texts := make([]sdk.Text, len(issues))
 	for i, issue := range issues {
 		texts[i] = sdk.Text{Title: issue.Title, Body: issue.Body}
 	}
-	vectors, model, err := embedder.Embed(ctx, texts)
+	made, err := embedder.Embed(ctx, texts)
 	if failed := (*plugin.CallError)(nil); errors.As(err, &failed) && len(asked) == 1 && asked[0].record.Attempt >= embedAttempts {
 		w.Logger.WarnContext(ctx, "the issue gets no similar issues, because its text cannot be embedded", "issue", asked[0].key.String(), "error", err)
-		return embeddings, nil
+		return plugin.Embeddings{}, nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	for i, v := range vectors {
-		if v != nil {
-			embeddings[i] = &store.Embedding{Model: model, Vector: v}
-		}
-	}
-	return embeddings, nil
+	return made, err
 }
 
-func (w *Worker) neighbours(ctx context.Context, asked []*work, embeddings []*store.Embedding) ([][]triage.Neighbour, error) {
+// candidates is how many of the nearest vectors are compared exactly, where that
+// is possible. Folding loses little: among so many is the true nearest issue in 99.8 %.
+const candidates = 100
+
+func (w *Worker) neighbours(ctx context.Context, asked []*work, embeddings []embedding) ([][]triage.Neighbour, error) {
 	similar := make([][]triage.Neighbour, len(asked))
 	queries := make([]store.NeighbourQuery, 0, len(asked))
 	asking := make([]int, 0, len(asked))
 	for i, k := range asked {
-		if embeddings[i] == nil {
+		e := embeddings[i]
+		if e.Embedding == nil {
 			continue
 		}
 		queries = append(queries, store.NeighbourQuery{
-			RepositoryID: k.key.RepositoryID, Number: k.key.Number,
-			Embedding: *embeddings[i], Limit: w.NeighbourLimit,
+			RepositoryID: k.key.RepositoryID, Number: k.key.Number, Embedding: *e.Embedding,
+			Limit: w.NeighbourLimit, Exact: e.exact, Candidates: candidates,
 		})
 		asking = append(asking, i)
 	}

@@ -71,15 +71,24 @@ type watched struct {
 	items    []plugin.Item
 	examples []plugin.Example
 	learns   bool
-	// vector, refuse and failEmbed, where they are set, take the plugin's place.
+	texts    []sdk.Text
+	// embedding with vector, refuse and failEmbed, where they are set, take the plugin's place.
+	embedding *sdk.EmbeddingModel
 	vector    func(sdk.Text) []float32
 	refuse    func(triage.Issue) error
-	failEmbed error
+	failEmbed func([]sdk.Text) error
+	starting  bool // it has not described itself yet
 }
 
 func (w *watched) Describe() plugin.Description {
+	if w.starting {
+		return plugin.Description{}
+	}
 	d := w.Plugin.Describe()
 	d.Learns = w.learns
+	if w.embedding != nil {
+		d.Embedding = w.embedding
+	}
 	return d
 }
 
@@ -98,19 +107,23 @@ func (w *watched) Classify(ctx context.Context, items []plugin.Item) ([]plugin.O
 	return outcomes, err
 }
 
-func (w *watched) Embed(ctx context.Context, texts []sdk.Text) ([][]float32, string, error) {
+func (w *watched) Embed(ctx context.Context, texts []sdk.Text) (plugin.Embeddings, error) {
+	w.mu.Lock()
+	w.texts = append(w.texts, texts...)
+	w.mu.Unlock()
 	if w.failEmbed != nil {
-		return nil, "", w.failEmbed
-	}
-	vectors, model, err := w.Plugin.Embed(ctx, texts)
-	if w.vector != nil && err == nil {
-		for i := range vectors {
-			if v := w.vector(texts[i]); v != nil {
-				vectors[i] = v
-			}
+		if err := w.failEmbed(texts); err != nil {
+			return plugin.Embeddings{}, err
 		}
 	}
-	return vectors, model, err
+	if w.embedding == nil {
+		return w.Plugin.Embed(ctx, texts)
+	}
+	made := plugin.Embeddings{Model: w.embedding.Name, Vectors: make([][]float32, len(texts))}
+	for i := range texts {
+		made.Vectors[i] = w.vector(texts[i])
+	}
+	return made, nil
 }
 
 func (w *watched) Learn(_ context.Context, examples []plugin.Example) error {
@@ -389,6 +402,19 @@ func (f *fixture) counter(name string, labels ...string) float64 {
 		}
 	}
 	return sum
+}
+
+func (f *fixture) gauge(name string) float64 {
+	f.Helper()
+	families, err := f.registry.Gather()
+	f.check(err)
+	for _, family := range families {
+		if family.GetName() == name {
+			return family.GetMetric()[0].GetGauge().GetValue()
+		}
+	}
+	f.Fatalf("there is no metric %s", name)
+	return 0
 }
 
 // waits tells whether an outcome asks for another attempt that is not counted.

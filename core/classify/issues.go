@@ -38,6 +38,8 @@ type work struct {
 // HandleIssues is the handler of issues.raw: one outcome per record, in order.
 func (w *Worker) HandleIssues(ctx context.Context, batch []*eventlog.Record) []error {
 	began := w.Now()
+	w.upkeep.live.Add(1)
+	defer w.upkeep.live.Add(-1)
 	works := make([]*work, len(batch))
 	for i, r := range batch {
 		works[i] = w.read(r)
@@ -316,6 +318,9 @@ func (w *Worker) applyTogether(ctx context.Context, ready []*work) error {
 	}
 	for i, k := range ready {
 		k.state, k.emit, k.stored = states[i], k.change.EventType, true
+		if e := k.change.Embedding; e != nil && len(e.Terms) > 0 {
+			w.upkeep.embedded(k.key.RepositoryID)
+		}
 	}
 	return nil
 }

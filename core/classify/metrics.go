@@ -14,6 +14,10 @@ type metrics struct {
 	classifySeconds prometheus.Histogram
 	latencySeconds  prometheus.Histogram
 	corrections     *prometheus.CounterVec
+
+	staleEmbeddings   prometheus.Gauge
+	renewedEmbeddings prometheus.Counter
+	vocabularies      prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) metrics {
@@ -37,6 +41,15 @@ func newMetrics(r prometheus.Registerer) metrics {
 		corrections: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "dispatchai_classify_corrections_total", Help: "Corrections recorded, by field and source.",
 		}, []string{"field", "source"}),
+		staleEmbeddings: f.NewGauge(prometheus.GaugeOpts{
+			Name: "dispatchai_classify_embeddings_stale", Help: "Embeddings of another model, or of an older vocabulary, that wait to be renewed.",
+		}),
+		renewedEmbeddings: f.NewCounter(prometheus.CounterOpts{
+			Name: "dispatchai_classify_embeddings_renewed_total", Help: "Embeddings that were renewed because the model or the vocabulary had changed.",
+		}),
+		vocabularies: f.NewCounter(prometheus.CounterOpts{
+			Name: "dispatchai_classify_vocabularies_total", Help: "Vocabularies counted anew because their repository had grown.",
+		}),
 	}
 }
 

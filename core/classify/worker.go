@@ -32,7 +32,7 @@ type Classifier interface {
 	Name() string
 	Describe() plugin.Description
 	Classify(ctx context.Context, items []plugin.Item) ([]plugin.Outcome, error)
-	Embed(ctx context.Context, texts []sdk.Text) (vectors [][]float32, model string, err error)
+	Embed(ctx context.Context, texts []sdk.Text) (plugin.Embeddings, error)
 	Learn(ctx context.Context, examples []plugin.Example) error
 }
 
@@ -40,6 +40,7 @@ type Classifier interface {
 type storage interface {
 	store.Issues
 	store.Directory
+	store.Embeddings
 	Ping(ctx context.Context) error
 }
 
@@ -60,7 +61,7 @@ type Config struct {
 	Publisher publisher
 	GitHub    gitHub
 	// Classifiers are asked in this order; a field keeps the most confident
-	// answer. The first one that can embed provides the vectors.
+	// answer. The first one that can embed provides the vectors or terms.
 	Classifiers []Classifier
 	// Enabled tells of a classifier's name whether it is to be asked now; nil
 	// has all of them asked. Where none is, events that need a classification
@@ -79,6 +80,8 @@ type Worker struct {
 	Config
 	taxonomies *lru.Cache[int64, *catalogue]
 	fetches    singleflight.Group // of label sets, by repository
+	weightings *weightings
+	upkeep     *upkeep
 	metrics    metrics
 }
 
@@ -108,7 +111,9 @@ func New(cfg Config) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Worker{Config: cfg, taxonomies: cache, metrics: newMetrics(cfg.Registerer)}, nil
+	return &Worker{
+		Config: cfg, taxonomies: cache, weightings: newWeightings(cfg.Store, cfg.Logger), upkeep: newUpkeep(), metrics: newMetrics(cfg.Registerer),
+	}, nil
 }
 
 // enabled are the classifiers to ask, in order. A batch asks for them once, so

@@ -238,11 +238,12 @@ func (f *fixture) correct(id string, number int, field triage.Field, values ...s
 
 func TestOneBadChangeDoesNotHoldUpTheBatch(t *testing.T) {
 	f := newFixture(t)
+	f.rules.embedding = &sdk.EmbeddingModel{Name: "wide", Dimensions: 1}
 	f.rules.vector = func(text sdk.Text) []float32 {
 		if strings.Contains(text.Title, "refused") {
 			return make([]float32, store.MaxDimensions+1) // which no store takes
 		}
-		return nil
+		return []float32{1}
 	}
 	f.pass()
 	f.open(crashTitle, crashBody)
@@ -524,7 +525,9 @@ func TestSeveralPlugins(t *testing.T) {
 func TestATextThatCannotBeEmbedded(t *testing.T) {
 	f := newFixture(t)
 	f.pass()
-	f.rules.failEmbed = &plugin.CallError{Plugin: "rules", Method: "Embed", How: plugin.Crashed, Err: errors.New("gone")}
+	f.rules.failEmbed = func([]sdk.Text) error {
+		return &plugin.CallError{Plugin: "rules", Method: "Embed", How: plugin.Crashed, Err: errors.New("gone")}
+	}
 	f.open(crashTitle, crashBody)
 	opened := f.take()
 	if got := f.handle(opened...); got[0] == nil || waits(got[0]) || eventlog.IsPermanent(got[0]) {
@@ -535,6 +538,24 @@ func TestATextThatCannotBeEmbedded(t *testing.T) {
 	if got := f.published(); len(got) != 1 || len(got[0].SimilarIssues) != 0 {
 		t.Errorf("published %+v", got)
 	}
+}
+
+// TestStartingPlugin: an issue waits for the plugin that may embed it, so that none is
+// without an embedding because it came while the plugin started.
+func TestStartingPlugin(t *testing.T) {
+	f := newFixture(t)
+	f.pass()
+	f.rules.starting = true
+	f.rules.failEmbed = func([]sdk.Text) error { return &plugin.UnavailableError{Plugin: "rules", RetryAfter: time.Second} }
+	f.open(crashTitle, crashBody)
+	opened := f.take()
+	if got := f.handle(opened...); !waits(got[0]) {
+		t.Errorf("while the plugin starts: %v", got[0])
+	}
+	f.renew()
+	f.rules.starting, f.rules.failEmbed = false, nil
+	f.ok(f.handle(opened...))
+	f.wantSpaces("once it had started,", words0(1))
 }
 
 func TestExpress(t *testing.T) {

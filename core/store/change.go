@@ -36,10 +36,11 @@ func (c IssueChange) Normalize() (IssueChange, error) {
 		c.Classification = &classification
 		c.Similar = cleanNeighbours(c.Similar)
 		if c.Embedding != nil {
-			if len(c.Embedding.Vector) > MaxDimensions {
-				return c, fmt.Errorf("change %q: an embedding of %d dimensions, at most %d are kept", c.EventID, len(c.Embedding.Vector), MaxDimensions)
+			embedding, err := c.Embedding.Normalize()
+			if err != nil {
+				return c, fmt.Errorf("change %q: %w", c.EventID, err)
 			}
-			c.Embedding = &Embedding{Model: CleanText(c.Embedding.Model), Vector: TrimVector(c.Embedding.Vector)}
+			c.Embedding = &embedding
 		}
 	} else {
 		c.TextHash, c.Embedding, c.Similar = "", nil, nil
@@ -78,6 +79,18 @@ func (c IssueChange) Normalize() (IssueChange, error) {
 		c.Ledger[i] = o
 	}
 	return c, nil
+}
+
+// Normalize returns the embedding as every store keeps it; see IssueChange.Normalize.
+func (e Embedding) Normalize() (Embedding, error) {
+	if len(e.Vector) > MaxDimensions {
+		return e, fmt.Errorf("an embedding of %d dimensions, at most %d are kept", len(e.Vector), MaxDimensions)
+	}
+	if !e.Terms.valid() {
+		return e, fmt.Errorf("an embedding of %d bytes of terms that are not packed right, or of more than %d terms", len(e.Terms), MaxTerms)
+	}
+	e.Model, e.Vector = CleanText(e.Model), TrimVector(e.Vector)
+	return e, nil
 }
 
 // Outcome is what a change makes of an issue.

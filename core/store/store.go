@@ -35,6 +35,7 @@ var (
 // Store is everything the workers and the gateway need.
 type Store interface {
 	Issues
+	Embeddings
 	Directory
 	Labelling
 	Reader
@@ -71,12 +72,14 @@ type Issues interface {
 	// after and however old it is, because GitHub never reuses a number. A Partial
 	// change of an issue that is not known changes nothing, does not count as
 	// applied, and its result has Revision 0: the caller decides what becomes of it.
-	// A change without EventID or with a vector longer than MaxDimensions is an error.
+	// A change without EventID, with a vector longer than MaxDimensions or with Terms
+	// that PackTerms did not make is an error.
 	ApplyIssues(ctx context.Context, changes []IssueChange) ([]IssueState, error)
 	// Neighbours finds, for each query, the nearest issues by cosine within
 	// the query's repository and model, nearest first, the issue itself left
 	// out, deleted issues too. Of equally near ones the lower number comes first.
-	// All that was applied before the call is found.
+	// All that was applied before the call is found. A query with Exact has the
+	// nearest Candidates ranked by it instead.
 	Neighbours(ctx context.Context, queries []NeighbourQuery) ([][]triage.Neighbour, error)
 }
 
@@ -171,6 +174,11 @@ type LedgerObservation struct {
 type Embedding struct {
 	Model  string
 	Vector []float32
+	// Terms are what Vector was made of, by weighting them with the repository's
+	// Vocabulary of that version; both are empty for a vector made otherwise.
+	// Vectors of different vocabularies of one model may be compared.
+	Terms      Terms
+	Vocabulary int64
 }
 
 // NeighbourQuery asks for the issues nearest to Vector.
@@ -179,9 +187,95 @@ type NeighbourQuery struct {
 	Number       int // the asking issue, left out of the answer
 	Embedding    Embedding
 	Limit        int // at most MaxNeighbours are found; 0 finds none
+	// Exact, when set, gives the Similarity of an issue by its Terms. Of the
+	// nearest Candidates (at most MaxNeighbours, no fewer than Limit) by cosine,
+	// those are found that it ranks highest. It is called from one goroutine at a time.
+	Exact      func(Terms) float64
+	Candidates int
 }
 
-// MaxNeighbours bounds NeighbourQuery.Limit.
+// Embeddings is what keeps the vectors up to date when the model changes, or how
+// terms are weighted.
+type Embeddings interface {
+	// EmbeddedRepositories returns what is embedded of every repository that has
+	// embeddings, in the order of IDs. Removed repositories and those of removed
+	// or suspended installations are left out.
+	EmbeddedRepositories(ctx context.Context) ([]EmbeddedRepository, error)
+	// VisitTerms calls visit with the terms of each issue of the repository that is embedded by the
+	// model, in any order. They are only lent: visit must not keep them, nor
+	// call the store. An error of visit ends it and is returned.
+	VisitTerms(ctx context.Context, repositoryID int64, model string, visit func(Terms) error) error
+	// Vocabularies returns the vocabulary of each of the repositories that has
+	// one of the model, unless it is of the version that known tells by the
+	// repository's ID.
+	Vocabularies(ctx context.Context, model string, known map[int64]int64) (map[int64]Vocabulary, error)
+	// SaveVocabulary puts a vocabulary in the place of the repository's former
+	// one, whose version, whatever its model, must be one less (0 when there is none):
+	// otherwise another was saved meanwhile, and the error is ErrConflict. ErrNotFound for an unknown
+	// repository.
+	SaveVocabulary(ctx context.Context, v Vocabulary) error
+	// EmbeddedIssues returns issues whose embedding is of the given space, those
+	// with the lowest numbers above After first.
+	EmbeddedIssues(ctx context.Context, query EmbeddedQuery) ([]EmbeddedIssue, error)
+	// ReplaceEmbeddings gives issues another embedding, or none when it is nil or
+	// without direction, and returns how many were replaced. An issue whose
+	// embedding is not of From any more, or whose TextHash is another by now,
+	// has been embedded anew meanwhile and is left as it is.
+	ReplaceEmbeddings(ctx context.Context, replacements []EmbeddingReplacement) (replaced int, err error)
+}
+
+// EmbeddingSpace is what is comparable without loss: vectors of one model, their
+// terms weighted by one vocabulary.
+type EmbeddingSpace struct {
+	Model      string
+	Vocabulary int64
+}
+
+// EmbeddedRepository counts a repository's embeddings.
+type EmbeddedRepository struct {
+	RepositoryID int64
+	Issues       map[EmbeddingSpace]int
+	// Vocabulary is the repository's, without its Terms; its Version is 0 when there is none.
+	Vocabulary Vocabulary
+}
+
+// Vocabulary is in how many of a repository's issues each term of a model stands.
+type Vocabulary struct {
+	RepositoryID int64
+	Model        string
+	Version      int64 // from 1
+	Issues       int   // that it was counted in
+	Terms        []byte
+}
+
+// EmbeddedQuery asks for issues whose embedding is of one space.
+type EmbeddedQuery struct {
+	RepositoryID int64
+	Space        EmbeddingSpace
+	After        int // a number
+	Limit        int
+	Texts        bool // whether Title and Body are wanted
+}
+
+// EmbeddedIssue is an issue with what its embedding can be made from again.
+type EmbeddedIssue struct {
+	Number int
+	// TextHash is the issue's; see IssueChange.
+	TextHash string
+	Terms    Terms
+	Title    string
+	Body     string
+}
+
+// EmbeddingReplacement is another embedding of one issue.
+type EmbeddingReplacement struct {
+	Issue     triage.IssueKey
+	From      EmbeddingSpace
+	TextHash  string
+	Embedding *Embedding
+}
+
+// MaxNeighbours bounds NeighbourQuery.Limit and Candidates.
 const MaxNeighbours = 200
 
 // Directory is what is known of installations and repositories.

@@ -81,10 +81,9 @@ type issueChange struct {
 	fields  string
 	similar string
 	words   string
-	// Of an embedding that has a direction; nil and 0 otherwise.
-	blob   []byte
-	norm   float64
-	vector *vector
+	// Of an embedding that has a direction; nil otherwise.
+	embedding *storedVector
+	vector    *vector
 }
 
 func prepareChange(c store.IssueChange) (p issueChange, err error) {
@@ -105,9 +104,9 @@ func prepareChange(c store.IssueChange) (p issueChange, err error) {
 			return p, err
 		}
 		if p.Embedding != nil {
-			if norm := store.VectorNorm(p.Embedding.Vector); norm > 0 {
-				p.blob, p.norm, p.vector = encodeVector(p.Embedding.Vector), norm, new(vector)
-				decodeVector(p.blob, norm, p.vector)
+			if p.embedding = encodeVector(*p.Embedding); p.embedding != nil {
+				p.vector = new(vector)
+				p.embedding.decode(p.vector)
 			}
 		}
 	}
@@ -404,8 +403,9 @@ func writeEmbedding(t *tx, row *issueRow, wasDeleted bool, c *issueChange) error
 			return err
 		}
 	default:
-		if _, err := t.exec(`INSERT OR REPLACE INTO issue_embeddings (issue_id, repository_id, number, model, norm, vector) VALUES (?, ?, ?, ?, ?, ?)`,
-			row.id, key.RepositoryID, key.Number, c.Embedding.Model, c.norm, c.blob); err != nil {
+		if _, err := t.exec(`INSERT OR REPLACE INTO issue_embeddings (issue_id, repository_id, number, model, norm, vector, vocabulary, places, terms)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`, row.id, key.RepositoryID, key.Number, c.Embedding.Model,
+			c.embedding.norm, c.embedding.values, c.Embedding.Vocabulary, blob(c.embedding.places), blob(c.embedding.terms)); err != nil {
 			return err
 		}
 		update.space.model = c.Embedding.Model

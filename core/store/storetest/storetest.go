@@ -30,6 +30,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"Corrections", correctionTests},
 		{"Observations", observationTests},
 		{"Neighbours", neighbourTests},
+		{"Embeddings", embeddingTests},
 		{"Directory", directoryTests},
 		{"Desired", desiredTests},
 		{"Ledger", ledgerTests},
