@@ -26,6 +26,8 @@ func failpoints() []string {
 		"label/before-desired", "label/after-desired",
 		"label/before-intent", "label/after-intent", "label/after-add", "label/after-written",
 		"label/before-removal", "label/after-removal",
+		"reconcile/before-begin", "reconcile/after-begin", "reconcile/after-step",
+		"reconcile/before-finish", "reconcile/after-finish", "reconcile/after-forget",
 	}
 }
 
@@ -44,10 +46,15 @@ func TestFailpoints(t *testing.T) {
 			s := newSystem(t, simulate.Options{Seed: 11, Senders: 4})
 			s.binary = path
 			armed := filepath.Join(t.TempDir(), "armed")
-			s.env = []string{"DISPATCHAI_FAILPOINT=" + name, "DISPATCHAI_FAILPOINT_ARMED=" + armed}
+			s.env = []string{"DISPATCHAI_FAILPOINT=" + name, "DISPATCHAI_FAILPOINT_ARMED=" + armed, "DISPATCHAI_ERASE_AFTER=0"}
 			s.start()
 			t.Cleanup(s.dump)
 			s.installTestRepository()
+			erasing := strings.HasPrefix(name, "reconcile/")
+			var leaving installed
+			if erasing {
+				leaving = s.installAnother("leaving", "notes")
+			}
 			ctx := testContext(t)
 			first, err := s.github.OpenIssue(ctx, testRepo, bugReport(1))
 			if err != nil {
@@ -67,6 +74,10 @@ func TestFailpoints(t *testing.T) {
 				numbers = append(numbers, number)
 			}
 			switch {
+			case erasing:
+				if err := s.github.Uninstall(ctx, leaving.installation); err != nil {
+					t.Fatal(err)
+				}
 			case strings.HasSuffix(name, "-removal"):
 				// Wait for the label before correcting it away.
 				for _, n := range numbers {
@@ -98,6 +109,9 @@ func TestFailpoints(t *testing.T) {
 				s.waitLabel(n, "kind/bug")
 			}
 			s.assertLabelledOnce(append(numbers, first))
+			if erasing {
+				s.waitErased(leaving)
+			}
 		})
 	}
 }
@@ -108,7 +122,7 @@ func assertAllFailpointsListed(t *testing.T) {
 	for _, f := range failpoints() {
 		listed[f] = true
 	}
-	for _, dir := range []string{"ingress", "../core/classify", "../core/label"} {
+	for _, dir := range []string{"ingress", "../core/classify", "../core/label", "../core/reconcile"} {
 		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
 		if err != nil {
 			t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,7 +31,9 @@ type work struct {
 
 	change   store.IssueChange
 	classify bool
-	stored   bool // by this run
+	stored   bool  // by this run
+	origin   *work // of a successor: whose record it comes from
+	gone     bool  // its repository is erased; nothing is kept of the event
 	emit     triage.EventType
 	err      error
 }
@@ -103,17 +106,30 @@ func (w *Worker) prepare(ctx context.Context, works []*work) {
 		}
 		k.state, k.known = states[k.key]
 		if was, ok := applied[k.event.ID]; ok {
-			k.applied, k.emit = true, was.EventType
+			k.applied, k.emit, k.gone = true, was.EventType, !k.known
 		} else if k.event.Issue == nil && !k.known {
-			k.err = eventlog.Permanent(fmt.Errorf("a %s event for issue %s, which is not known", k.event.Kind, k.key))
+			k.err = w.unknown(ctx, k)
 		}
 	}
 	w.loadTaxonomies(ctx, works)
 	for _, k := range works {
-		if k.err == nil && !k.applied && k.event.Kind != triage.KindPullRequest {
+		if k.err == nil && !k.applied && !k.gone && k.event.Kind != triage.KindPullRequest {
 			k.err = w.decide(ctx, k)
 		}
 	}
+}
+
+// unknown says what becomes of an event that brings no issue along and is about
+// one that is not known: nothing, if the issue was erased with its repository.
+func (w *Worker) unknown(ctx context.Context, k *work) error {
+	states, err := w.Store.LoadRepositories(ctx, []int64{k.key.RepositoryID})
+	if err != nil {
+		return storeDown(err)
+	}
+	if k.gone = states[k.key.RepositoryID].Erased; k.gone {
+		return nil
+	}
+	return eventlog.Permanent(fmt.Errorf("a %s event for issue %s, which is not known", k.event.Kind, k.key))
 }
 
 // decide fills in the change that the event makes, short of the classification.
@@ -145,8 +161,12 @@ func (w *Worker) decide(ctx context.Context, k *work) error {
 		}
 	case triage.KindIssue:
 		k.change.EventType = triage.Updated
-		if e.Action == "deleted" || e.Action == "transferred" {
-			k.change.Deleted = true
+		switch e.Action {
+		case "deleted":
+			k.change.Deleted, k.change.Because = true, store.IssueDeleted
+			return nil
+		case "transferred":
+			k.change.Deleted, k.change.Because, k.change.MovedTo = true, store.IssueTransferred, e.MovedTo
 			return nil
 		}
 	}
@@ -197,6 +217,9 @@ func (w *Worker) decideCorrection(k *work) error {
 	in := k.event.Correction
 	if in == nil {
 		return eventlog.Permanent(errors.New("a correction event without a correction"))
+	}
+	if k.state.Deleted && k.state.Classification == nil {
+		return nil // nothing is left of it to be corrected
 	}
 	if k.state.Classification == nil {
 		return eventlog.Permanent(fmt.Errorf("issue %s cannot be corrected before it is classified", k.key))
@@ -277,7 +300,7 @@ func textHash(i triage.Issue) string {
 func (w *Worker) apply(ctx context.Context, works []*work) {
 	var ready []*work
 	for _, k := range works {
-		if k.err == nil && !k.applied && k.event.Kind != triage.KindPullRequest {
+		if k.err == nil && !k.applied && !k.gone && k.event.Kind != triage.KindPullRequest {
 			ready = append(ready, k)
 		}
 	}
@@ -315,6 +338,10 @@ func (w *Worker) applyTogether(ctx context.Context, ready []*work) error {
 		return err
 	}
 	for i, k := range ready {
+		if states[i].Revision == 0 {
+			k.gone = true // it is erased, since it was looked at
+			continue
+		}
 		k.state, k.emit, k.stored = states[i], k.change.EventType, true
 	}
 	return nil
@@ -324,8 +351,16 @@ func (w *Worker) applyTogether(ctx context.Context, ready []*work) error {
 func (w *Worker) publish(ctx context.Context, works []*work) {
 	var records []eventlog.Record
 	var emitting []*work
-	for _, k := range works {
-		if k.err != nil || k.emit == "" {
+	all := slices.Concat(works, w.successors(ctx, works))
+	defer func() {
+		for _, k := range all[len(works):] {
+			if k.err != nil {
+				k.origin.err = k.err
+			}
+		}
+	}()
+	for _, k := range all {
+		if k.err != nil || k.gone || k.emit == "" {
 			continue
 		}
 		value, err := encodeResult(k)
@@ -353,6 +388,36 @@ func (w *Worker) publish(ctx context.Context, works []*work) {
 		return
 	}
 	fail(emitting, publishFault(err))
+}
+
+// successors are what the transferred issues among the works have become, where
+// that has corrections: its result is published whenever a transfer is handled,
+// so that a crash in between loses nothing.
+func (w *Worker) successors(ctx context.Context, works []*work) []*work {
+	var keys []triage.IssueKey
+	var from []*work
+	for _, k := range works {
+		if to := k.event.MovedTo; k.err == nil && !k.gone && to != (triage.IssueKey{}) {
+			keys, from = append(keys, to), append(from, k)
+		}
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	states, err := w.Store.LoadIssues(ctx, keys)
+	if err != nil {
+		fail(from, storeDown(err))
+		return nil
+	}
+	var next []*work
+	for i, k := range from {
+		s, known := states[keys[i]]
+		if !known || s.Deleted || s.Classification == nil || len(s.Corrections) == 0 {
+			continue
+		}
+		next = append(next, &work{record: k.record, event: k.event, key: keys[i], state: s, emit: triage.Corrected, origin: k})
+	}
+	return next
 }
 
 func publishFault(err error) error {

@@ -52,11 +52,13 @@ func (m metrics) event(k *work) {
 		outcome = "retried"
 	case k.event.Kind == triage.KindPullRequest:
 		outcome = "ignored"
+	case k.gone:
+		outcome = "erased"
 	case k.applied:
 		outcome = "replayed"
 	}
 	m.events.WithLabelValues(kind, outcome).Inc()
-	if k.err != nil || k.applied {
+	if k.err != nil || k.applied || k.gone {
 		return
 	}
 	if k.change.Classification != nil {

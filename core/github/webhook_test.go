@@ -97,6 +97,9 @@ func TestParseWebhookKinds(t *testing.T) {
 			}
 		}},
 		"issues.transferred": {triage.KindIssue, func(t *testing.T, e triage.Event) {
+			if e.MovedTo.RepositoryID == 0 || e.MovedTo.Number == 0 {
+				t.Errorf("it moved to %v", e.MovedTo)
+			}
 			if e.Number != 812 || e.Repository.ID != 648213377 {
 				t.Errorf("the event is about %v, want the issue that left", e.IssueKey())
 			}
@@ -113,6 +116,10 @@ func TestParseWebhookKinds(t *testing.T) {
 		}},
 		"installation.created": {triage.KindInstallation, func(t *testing.T, e triage.Event) {
 			want := triage.Installation{ID: 48212066, Account: "harbour-lights", UpdatedAt: time.Date(2026, 11, 1, 10, 0, 0, 0, time.UTC)}
+			if g := e.Installation.Grant; g == nil || g.Permissions["issues"] == "" {
+				t.Errorf("grant %+v", g)
+			}
+			e.Installation.Grant = nil
 			if *e.Installation != want || len(e.Added) != 2 || len(e.Removed) != 0 || !e.Added[1].Private || e.Added[1].FullName != "harbour-lights/almanac" {
 				t.Errorf("installation %+v, added %+v", e.Installation, e.Added)
 			}
@@ -206,7 +213,8 @@ func TestParseWebhookRefuses(t *testing.T) {
 		"no issue ID":       {EventIssues, `{"repository":{"id":1,"full_name":"a/b"},"issue":{"number":1}}`, ErrIncomplete, "issue.id"},
 		"no full name":      {EventIssues, `{"repository":{"id":1},"issue":{"number":1,"id":2}}`, ErrIncomplete, "full_name"},
 		"no comment":        {EventIssueComment, `{"repository":{"id":1,"full_name":"a/b"},"issue":{"number":1,"id":2}}`, ErrIncomplete, "comment.id"},
-		"no installation":   {EventLabel, `{"repository":{"id":1,"full_name":"a/b"},"label":{"name":"x"}}`, ErrIncomplete, "GitHub App"},
+		"no installation":   {EventInstallationRepositories, `{"repositories_added":[]}`, ErrIncomplete, "GitHub App"},
+		"strange label":     {EventLabel, `{"installation":7,"repository":{"id":1,"full_name":"a/b"},"label":{"name":"x"}}`, ErrIncomplete, "installation.id"},
 		"no label":          {EventLabel, `{"installation":{"id":3},"repository":{"id":1,"full_name":"a/b"}}`, ErrIncomplete, "label.name"},
 		"strange ping":      {EventPing, `{"installation":{"id":"x"}}`, ErrIncomplete, "installation.id"},
 		"nameless in list":  {EventInstallation, `{"installation":{"id":3},"repositories":[{"id":1}]}`, ErrIncomplete, "full_name"},
