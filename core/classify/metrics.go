@@ -22,7 +22,7 @@ func newMetrics(r prometheus.Registerer) metrics {
 	return metrics{
 		events: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "dispatchai_classify_events_total",
-			Help: "Events handled by the classify worker, by kind and outcome (done, replayed, ignored, retried, dead).",
+			Help: "Events handled by the classify worker, by kind and outcome (done, replayed, ignored, erased, retried, dead).",
 		}, []string{"kind", "outcome"}),
 		batchSeconds: f.NewHistogram(prometheus.HistogramOpts{
 			Name: "dispatchai_classify_batch_seconds", Help: "Time to handle one batch of events.", Buckets: buckets,
