@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -390,32 +391,38 @@ func (w *Worker) publish(ctx context.Context, works []*work) {
 	fail(emitting, publishFault(err))
 }
 
+// longestMove bounds how often an issue is followed from one repository to the next.
+const longestMove = 16
+
 // successors are what the transferred issues among the works have become, where
-// that has corrections: its result is published whenever a transfer is handled,
-// so that a crash in between loses nothing.
+// that has corrections: its result is published whenever a transfer, or a
+// correction of an issue that was transferred, is handled, so that a crash in
+// between loses nothing.
 func (w *Worker) successors(ctx context.Context, works []*work) []*work {
-	var keys []triage.IssueKey
-	var from []*work
+	following := make(map[*work]triage.IssueKey)
 	for _, k := range works {
-		if to := k.event.MovedTo; k.err == nil && !k.gone && to != (triage.IssueKey{}) {
-			keys, from = append(keys, to), append(from, k)
+		if k.err == nil && !k.gone && (k.event.MovedTo != triage.IssueKey{} || k.emit == triage.Corrected) && k.state.MovedTo != (triage.IssueKey{}) {
+			following[k] = k.state.MovedTo
 		}
-	}
-	if len(keys) == 0 {
-		return nil
-	}
-	states, err := w.Store.LoadIssues(ctx, keys)
-	if err != nil {
-		fail(from, storeDown(err))
-		return nil
 	}
 	var next []*work
-	for i, k := range from {
-		s, known := states[keys[i]]
-		if !known || s.Deleted || s.Classification == nil || len(s.Corrections) == 0 {
-			continue
+	for hop := 0; hop < longestMove && len(following) > 0; hop++ {
+		states, err := w.Store.LoadIssues(ctx, slices.Collect(maps.Values(following)))
+		if err != nil {
+			fail(slices.Collect(maps.Keys(following)), storeDown(err))
+			return nil
 		}
-		next = append(next, &work{record: k.record, event: k.event, key: keys[i], state: s, emit: triage.Corrected, origin: k})
+		for k, key := range following {
+			s, known := states[key]
+			if known && s.MovedTo != (triage.IssueKey{}) {
+				following[k] = s.MovedTo
+				continue
+			}
+			delete(following, k)
+			if known && !s.Deleted && s.Classification != nil && len(s.Corrections) > 0 {
+				next = append(next, &work{record: k.record, event: k.event, key: key, state: s, emit: triage.Corrected, origin: k})
+			}
+		}
 	}
 	return next
 }

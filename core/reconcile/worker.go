@@ -34,7 +34,8 @@ type Config struct {
 	Plugins map[string]Plugin
 	// EraseAfter is the grace period after a removal; 0 erases at once.
 	EraseAfter time.Duration
-	// Every is how often the worker looks; default ten seconds.
+	// Every is how often the worker looks; default ten seconds, or one when
+	// EraseAfter is shorter than a minute.
 	Every      time.Duration
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
@@ -51,6 +52,9 @@ type Worker struct {
 func New(cfg Config) *Worker {
 	if cfg.Every <= 0 {
 		cfg.Every = 10 * time.Second
+		if cfg.EraseAfter < time.Minute {
+			cfg.Every = time.Second
+		}
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

@@ -195,19 +195,11 @@ func (s *Store) Erasures(ctx context.Context, limit int) (_ []store.Erasure, err
 // EraseSome erases one step. What is erased is overwritten in the file, too.
 func (s *Store) EraseSome(ctx context.Context, erasureID int64, limit int) (more bool, err error) {
 	defer s.metrics.observe("erase_some", time.Now(), &err)
-	err = s.writer.do(ctx, func(t *tx) (err error) {
+	err = s.writer.do(ctx, func(t *tx) error {
 		e, open, err := loadErasure(t, erasureID)
 		if err != nil || !open {
 			return err
 		}
-		if err := t.control(`PRAGMA secure_delete = 1`); err != nil {
-			return err
-		}
-		defer func() {
-			if off := t.control(`PRAGMA secure_delete = 0`); err == nil {
-				err = off
-			}
-		}()
 		step := &erasing{tx: t, erasure: e, gone: make(map[string]int64)}
 		if more, err = step.run(limit); err != nil {
 			return err
