@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -319,9 +320,9 @@ func TestCorrectionsFollowATransferredIssue(t *testing.T) {
 				t.Fatalf("%d events of the old issue, %d of the new one", len(left), len(arrived))
 			}
 			f.published()
-			records := append(left, arrived...)
+			records := slices.Concat(left, arrived)
 			if order == "arrived first" {
-				records = append(arrived, left...)
+				records = slices.Concat(arrived, left)
 			}
 			if order == "the correction last" {
 				records = append(records, correction)

@@ -3,6 +3,7 @@ package github
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -10,6 +11,8 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/dispatchai/dispatchai/core/triage"
 )
@@ -405,5 +408,42 @@ func BenchmarkUnmarshal(b *testing.B) {
 		if err := json.Unmarshal(body, &into); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// TestParseWebhookReadsGrants within bounds, whatever stands where they should.
+func TestParseWebhookReadsGrants(t *testing.T) {
+	parse := func(installation string) *triage.Grant {
+		t.Helper()
+		e, err := ParseWebhook(EventInstallation, "guid", []byte(`{"action":"created","installation":{"id":3,`+installation+`}}`), receivedAt())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e.Installation.Grant
+	}
+	want := &triage.Grant{
+		Permissions: map[string]string{"issues": "write", "single_file": "read"}, Events: []string{"issues", "push"},
+		RepositorySelection: "selected", SingleFiles: []string{"a.yml", "b.yml"},
+	}
+	got := parse(`"permissions":{"issues":"write","single_file":"read","issues":"admin"},"events":["issues",7,"push"],"repository_selection":"selected","single_file_name":"c.yml","single_file_paths":["a.yml","b.yml"]`)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if got := parse(`"permissions":{},"single_file_name":"c.yml","single_file_paths":null`); len(got.SingleFiles) != 1 || got.SingleFiles[0] != "c.yml" {
+		t.Errorf("the one file of an older server: %+v", got)
+	}
+	for _, none := range []string{`"events":["issues"]`, `"permissions":null`, `"permissions":["issues"]`} {
+		if got := parse(none); got != nil {
+			t.Errorf("%s: %+v", none, got)
+		}
+	}
+	var many, long strings.Builder
+	for i := range 1000 {
+		fmt.Fprintf(&many, `"permission_%d":"read",`, i)
+		fmt.Fprintf(&long, `"event_%d",`, i)
+	}
+	got = parse(`"permissions":{` + many.String() + `"x":"` + strings.Repeat("y", 10_000) + `"},"events":[` + long.String() + `"` + strings.Repeat("z", 10_000) + `"]`)
+	if len(got.Permissions) > maxGranted || len(got.Events) > maxGranted {
+		t.Errorf("%d permissions and %d events are kept", len(got.Permissions), len(got.Events))
 	}
 }

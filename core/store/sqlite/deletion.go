@@ -63,15 +63,22 @@ func moveCorrections(t *tx, issues map[triage.IssueKey]*issueRow, keys []triage.
 	return nil
 }
 
-// movedTo lists the issues that have become one of those given and had corrections.
+// movedTo lists the issues that have become one of those given, over however many
+// transfers, and had corrections.
 func movedTo(t *tx, created []triage.IssueKey) ([]triage.IssueKey, error) {
 	if len(created) == 0 {
 		return nil, nil
 	}
-	rows, err := t.query(context.Background(), `SELECT i.repository_id, i.number
-		FROM json_each(?) k CROSS JOIN deleted_issues d ON d.moved_repository_id = k.value ->> 0 AND d.moved_number = k.value ->> 1
-			JOIN issues i ON i.id = d.issue_id
-		WHERE i.corrections > 0 ORDER BY i.id`, issueKeysJSON(created))
+	rows, err := t.query(context.Background(), `WITH RECURSIVE moved (id, repository_id, number) AS (
+			SELECT i.id, i.repository_id, i.number
+			FROM json_each(?) k CROSS JOIN deleted_issues d ON d.moved_repository_id = k.value ->> 0 AND d.moved_number = k.value ->> 1
+				JOIN issues i ON i.id = d.issue_id
+			UNION
+			SELECT i.id, i.repository_id, i.number
+			FROM moved m CROSS JOIN deleted_issues d ON d.moved_repository_id = m.repository_id AND d.moved_number = m.number
+				JOIN issues i ON i.id = d.issue_id
+		)
+		SELECT m.repository_id, m.number FROM moved m JOIN issues i ON i.id = m.id WHERE i.corrections > 0 ORDER BY m.id`, issueKeysJSON(created))
 	if err != nil {
 		return nil, err
 	}

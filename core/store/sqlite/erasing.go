@@ -192,7 +192,7 @@ func (s *Store) Erasures(ctx context.Context, limit int) (_ []store.Erasure, err
 	return list, s.explain(err)
 }
 
-// EraseSome erases one step. What is erased is overwritten in the file, too.
+// EraseSome erases one step. What is erased is overwritten in the file (see Open).
 func (s *Store) EraseSome(ctx context.Context, erasureID int64, limit int) (more bool, err error) {
 	defer s.metrics.observe("erase_some", time.Now(), &err)
 	err = s.writer.do(ctx, func(t *tx) error {
