@@ -98,10 +98,14 @@ func newFixture(t *testing.T) *fixture {
 	f.check(err)
 	t.Cleanup(cluster.Close)
 	f.check(cluster.EnsureTopics(ctx))
+	// A client that asked for the topics before they were there remembers that for a while.
+	fresh, err := eventlog.NewCluster(broker.Config(), slog.New(slog.DiscardHandler))
+	f.check(err)
+	t.Cleanup(fresh.Close)
 	f.log, err = eventlog.NewProducer(broker.Config(), eventlog.ProducerConfig{})
 	f.check(err)
 	t.Cleanup(func() { f.check(f.log.Close(context.WithoutCancel(ctx))) })
-	f.letters = eventlog.NewDeadLetters(cluster, f.log, nil)
+	f.letters = eventlog.NewDeadLetters(fresh, f.log, nil)
 	return f
 }
 
