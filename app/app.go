@@ -27,6 +27,7 @@ import (
 	"github.com/dispatchai/dispatchai/core/github"
 	"github.com/dispatchai/dispatchai/core/label"
 	"github.com/dispatchai/dispatchai/core/plugin"
+	"github.com/dispatchai/dispatchai/core/reconcile"
 	"github.com/dispatchai/dispatchai/core/store"
 )
 
@@ -243,6 +244,7 @@ func (a *App) openClassify() error {
 		a.plugins = append(a.plugins, p)
 		classifiers = append(classifiers, p)
 	}
+	a.openReconcile()
 	worker, err := classify.New(classify.Config{
 		Store: a.store, Publisher: a.producer, GitHub: a.github, Classifiers: classifiers, Enabled: a.pluginEnabled,
 		Logger: a.logger.With("part", "classify"), Registerer: a.registry,
@@ -259,6 +261,20 @@ func (a *App) openClassify() error {
 	return a.consume(eventlog.ConsumerConfig{
 		Group: GroupDirectory, Topics: []string{eventlog.TopicInstallationsRaw}, Handler: worker.HandleInstallations,
 	})
+}
+
+// openReconcile runs beside the plugins, which it tells what to forget.
+func (a *App) openReconcile() {
+	plugins := make(map[string]reconcile.Plugin, len(a.plugins))
+	for _, p := range a.plugins {
+		plugins[p.Name()] = p
+	}
+	logger := a.logger.With("part", "reconcile")
+	worker := reconcile.New(reconcile.Config{
+		Store: a.store, DeadLetters: eventlog.NewDeadLetters(a.cluster, a.producer, logger), Plugins: plugins,
+		EraseAfter: a.options.EraseAfter, Logger: logger, Registerer: a.registry,
+	})
+	a.workers = append(a.workers, component{"reconciliation", worker.Run})
 }
 
 // consumerBufferBytes bounds what each consumer has fetched and not finished: a

@@ -29,6 +29,8 @@ func failpoints() []string {
 		"label/before-intent", "label/after-intent", "label/after-add", "label/after-written",
 		"label/before-removal", "label/after-removal",
 		"log/before-compaction", "log/after-compaction", "log/after-compaction-trim",
+		"reconcile/before-begin", "reconcile/after-begin", "reconcile/after-step",
+		"reconcile/before-finish", "reconcile/after-finish", "reconcile/after-forget",
 	}
 }
 
@@ -52,10 +54,15 @@ func TestFailpoints(t *testing.T) {
 			s := newSystem(t, options)
 			s.binary = path
 			armed := filepath.Join(t.TempDir(), "armed")
-			s.env = []string{"DISPATCHAI_FAILPOINT=" + name, "DISPATCHAI_FAILPOINT_ARMED=" + armed}
+			s.env = []string{"DISPATCHAI_FAILPOINT=" + name, "DISPATCHAI_FAILPOINT_ARMED=" + armed, "DISPATCHAI_ERASE_AFTER=0"}
 			s.start()
 			t.Cleanup(s.dump)
 			s.installTestRepository()
+			erasing := strings.HasPrefix(name, "reconcile/")
+			var leaving installed
+			if erasing {
+				leaving = s.installAnother("leaving", "notes")
+			}
 			ctx := testContext(t)
 			first, err := s.github.OpenIssue(ctx, testRepo, bugReport(1))
 			if err != nil {
@@ -84,6 +91,10 @@ func TestFailpoints(t *testing.T) {
 					t.Fatal(err)
 				}
 				_ = s.flood(ctx) // the process may be gone before all of it is appended
+			case erasing:
+				if err := s.github.Uninstall(ctx, leaving.installation); err != nil {
+					t.Fatal(err)
+				}
 			case strings.HasSuffix(name, "-removal"):
 				// Wait for the label before correcting it away.
 				for _, n := range numbers {
@@ -126,6 +137,9 @@ func TestFailpoints(t *testing.T) {
 			if upkeep {
 				s.waitRenewed(len(numbers) + 1)
 			}
+			if erasing {
+				s.waitErased(leaving)
+			}
 		})
 	}
 }
@@ -157,7 +171,7 @@ func assertAllFailpointsListed(t *testing.T) {
 	for _, f := range failpoints() {
 		listed[f] = true
 	}
-	for _, dir := range []string{"ingress", "../core/classify", "../core/label", "../core/eventlog/embedded"} {
+	for _, dir := range []string{"ingress", "../core/classify", "../core/label", "../core/reconcile", "../core/eventlog/embedded"} {
 		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
 		if err != nil {
 			t.Fatal(err)

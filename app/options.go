@@ -63,6 +63,9 @@ type Options struct {
 	RateLimitWindowSeconds int      `env:"RATE_LIMIT_WINDOW_SECONDS" envDefault:"60"`
 	TrustedProxies         []string `env:"DISPATCHAI_TRUSTED_PROXIES"`
 
+	// EraseAfter is how long the data of what was removed on GitHub is kept.
+	EraseAfter time.Duration `env:"DISPATCHAI_ERASE_AFTER" envDefault:"720h"`
+
 	LogLevel string `env:"LOG_LEVEL" envDefault:"info"`
 	// DebugListen serves Go's profiles under /debug/pprof/. They tell much about
 	// the process: a loopback address only.
@@ -199,6 +202,9 @@ func (o *Options) Validate() error {
 	}
 	if o.DatabaseURL != "" {
 		fault("DATABASE_URL", "this version stores in SQLite in the data directory only; leave it unset")
+	}
+	if o.EraseAfter < 0 {
+		fault("DISPATCHAI_ERASE_AFTER", "%s is negative; give the time that removed data is kept (720h is 30 days), or 0 to erase it at once", o.EraseAfter)
 	}
 	if o.LogMaxBytes < 64<<20 {
 		fault("DISPATCHAI_LOG_MAX_BYTES", "%d is less than 64 MiB, which the largest webhooks need", o.LogMaxBytes)

@@ -84,6 +84,7 @@ func TestOptionsFaults(t *testing.T) {
 		{"PostgreSQL", func(o *app.Options) { o.DatabaseURL = "postgres://dispatch:hunter2@db/dispatch" },
 			"DATABASE_URL: this version stores in SQLite in the data directory only; leave it unset"},
 		{"small log", func(o *app.Options) { o.LogMaxBytes = 64<<20 - 1 }, "DISPATCHAI_LOG_MAX_BYTES: 67108863 is less than 64 MiB, which the largest webhooks need"},
+		{"negative grace period", func(o *app.Options) { o.EraseAfter = -time.Hour }, "DISPATCHAI_ERASE_AFTER: -1h0m0s is negative; give the time that removed data is kept (720h is 30 days), or 0 to erase it at once"},
 		{"Kafka without a port", func(o *app.Options) { o.KafkaSeeds = []string{"k1:9092", "k2"} }, `KAFKA_BOOTSTRAP_SERVERS: "k2" is not host:port`},
 		{"Kafka with a password", func(o *app.Options) { o.KafkaSeeds = []string{"me:hunter2@k1:9092"} },
 			"KAFKA_BOOTSTRAP_SERVERS: it holds host:port only, no user and no password"},

@@ -23,7 +23,7 @@ import (
 func (w *Worker) classify(ctx context.Context, works []*work) {
 	var asked []*work
 	for _, k := range works {
-		if k.err == nil && !k.applied && k.classify {
+		if k.err == nil && !k.applied && !k.gone && k.classify {
 			asked = append(asked, k)
 		}
 	}
@@ -229,7 +229,7 @@ func (w *Worker) loadTaxonomies(ctx context.Context, works []*work) {
 	byRepository := make(map[int64][]*work)
 	var ids []int64
 	for _, k := range works {
-		if k.err != nil || k.applied || k.event.Kind == triage.KindPullRequest || k.echo() {
+		if k.err != nil || k.applied || k.gone || k.event.Kind == triage.KindPullRequest || k.echo() {
 			continue
 		}
 		id := k.key.RepositoryID
@@ -251,6 +251,12 @@ func (w *Worker) loadTaxonomies(ctx context.Context, works []*work) {
 	group.SetLimit(16)
 	for i, id := range ids {
 		state, known := states[id]
+		if state.Erased {
+			for _, k := range byRepository[id] {
+				k.gone = true
+			}
+			continue
+		}
 		if labels[i] = state.Labels; known && !state.LabelsAt.IsZero() {
 			continue
 		}

@@ -50,17 +50,21 @@ func installationChange(e triage.Event) (store.InstallationChange, bool) {
 		for _, r := range e.Removed {
 			change.Removed = append(change.Removed, r.ID)
 		}
+		if e.Kind == triage.KindInstallation && e.Action == "deleted" {
+			change.Because = store.Uninstalled
+		}
 	case triage.KindRepository:
 		if e.Action == "deleted" {
-			change.Removed = []int64{e.Repository.ID}
-		} else {
-			change.Upserted = []triage.Repository{e.Repository}
+			change.Removed, change.Because = []int64{e.Repository.ID}, store.RepositoryDeleted
+			break
 		}
+		change.Described = []triage.Repository{e.Repository}
+		change.Transferred = e.Action == "transferred"
 	case triage.KindRepositoryLabel:
 		if e.Label == nil {
 			return change, false
 		}
-		change.Upserted = []triage.Repository{e.Repository}
+		change.Described = []triage.Repository{e.Repository}
 		change.LabelRepositoryID = e.Repository.ID
 		if e.Action == "deleted" {
 			change.DeletedLabel = e.Label.Name

@@ -8,6 +8,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,7 +32,9 @@ type work struct {
 
 	change   store.IssueChange
 	classify bool
-	stored   bool // by this run
+	stored   bool  // by this run
+	origin   *work // of a successor: whose record it comes from
+	gone     bool  // its repository is erased; nothing is kept of the event
 	emit     triage.EventType
 	err      error
 }
@@ -105,17 +109,30 @@ func (w *Worker) prepare(ctx context.Context, works []*work) {
 		}
 		k.state, k.known = states[k.key]
 		if was, ok := applied[k.event.ID]; ok {
-			k.applied, k.emit = true, was.EventType
+			k.applied, k.emit, k.gone = true, was.EventType, !k.known
 		} else if k.event.Issue == nil && !k.known {
-			k.err = eventlog.Permanent(fmt.Errorf("a %s event for issue %s, which is not known", k.event.Kind, k.key))
+			k.err = w.unknown(ctx, k)
 		}
 	}
 	w.loadTaxonomies(ctx, works)
 	for _, k := range works {
-		if k.err == nil && !k.applied && k.event.Kind != triage.KindPullRequest {
+		if k.err == nil && !k.applied && !k.gone && k.event.Kind != triage.KindPullRequest {
 			k.err = w.decide(ctx, k)
 		}
 	}
+}
+
+// unknown says what becomes of an event that brings no issue along and is about
+// one that is not known: nothing, if the issue was erased with its repository.
+func (w *Worker) unknown(ctx context.Context, k *work) error {
+	states, err := w.Store.LoadRepositories(ctx, []int64{k.key.RepositoryID})
+	if err != nil {
+		return storeDown(err)
+	}
+	if k.gone = states[k.key.RepositoryID].Erased; k.gone {
+		return nil
+	}
+	return eventlog.Permanent(fmt.Errorf("a %s event for issue %s, which is not known", k.event.Kind, k.key))
 }
 
 // decide fills in the change that the event makes, short of the classification.
@@ -147,8 +164,12 @@ func (w *Worker) decide(ctx context.Context, k *work) error {
 		}
 	case triage.KindIssue:
 		k.change.EventType = triage.Updated
-		if e.Action == "deleted" || e.Action == "transferred" {
-			k.change.Deleted = true
+		switch e.Action {
+		case "deleted":
+			k.change.Deleted, k.change.Because = true, store.IssueDeleted
+			return nil
+		case "transferred":
+			k.change.Deleted, k.change.Because, k.change.MovedTo = true, store.IssueTransferred, e.MovedTo
 			return nil
 		}
 	}
@@ -199,6 +220,9 @@ func (w *Worker) decideCorrection(k *work) error {
 	in := k.event.Correction
 	if in == nil {
 		return eventlog.Permanent(errors.New("a correction event without a correction"))
+	}
+	if k.state.Deleted && k.state.Classification == nil {
+		return nil // nothing is left of it to be corrected
 	}
 	if k.state.Classification == nil {
 		return eventlog.Permanent(fmt.Errorf("issue %s cannot be corrected before it is classified", k.key))
@@ -279,7 +303,7 @@ func textHash(i triage.Issue) string {
 func (w *Worker) apply(ctx context.Context, works []*work) {
 	var ready []*work
 	for _, k := range works {
-		if k.err == nil && !k.applied && k.event.Kind != triage.KindPullRequest {
+		if k.err == nil && !k.applied && !k.gone && k.event.Kind != triage.KindPullRequest {
 			ready = append(ready, k)
 		}
 	}
@@ -317,6 +341,10 @@ func (w *Worker) applyTogether(ctx context.Context, ready []*work) error {
 		return err
 	}
 	for i, k := range ready {
+		if states[i].Revision == 0 {
+			k.gone = true // it is erased, since it was looked at
+			continue
+		}
 		k.state, k.emit, k.stored = states[i], k.change.EventType, true
 		if e := k.change.Embedding; e != nil && len(e.Terms) > 0 {
 			w.upkeep.embedded(k.key.RepositoryID)
@@ -329,8 +357,16 @@ func (w *Worker) applyTogether(ctx context.Context, ready []*work) error {
 func (w *Worker) publish(ctx context.Context, works []*work) {
 	var records []eventlog.Record
 	var emitting []*work
-	for _, k := range works {
-		if k.err != nil || k.emit == "" {
+	all := slices.Concat(works, w.successors(ctx, works))
+	defer func() {
+		for _, k := range all[len(works):] {
+			if k.err != nil {
+				k.origin.err = k.err
+			}
+		}
+	}()
+	for _, k := range all {
+		if k.err != nil || k.gone || k.emit == "" {
 			continue
 		}
 		value, err := encodeResult(k)
@@ -358,6 +394,42 @@ func (w *Worker) publish(ctx context.Context, works []*work) {
 		return
 	}
 	fail(emitting, publishFault(err))
+}
+
+// longestMove bounds how often an issue is followed from one repository to the next.
+const longestMove = 16
+
+// successors are what the transferred issues among the works have become, where
+// that has corrections: its result is published whenever a transfer, or a
+// correction of an issue that was transferred, is handled, so that a crash in
+// between loses nothing.
+func (w *Worker) successors(ctx context.Context, works []*work) []*work {
+	following := make(map[*work]triage.IssueKey)
+	for _, k := range works {
+		if k.err == nil && !k.gone && (k.event.MovedTo != triage.IssueKey{} || k.emit == triage.Corrected) && k.state.MovedTo != (triage.IssueKey{}) {
+			following[k] = k.state.MovedTo
+		}
+	}
+	var next []*work
+	for hop := 0; hop < longestMove && len(following) > 0; hop++ {
+		states, err := w.Store.LoadIssues(ctx, slices.Collect(maps.Values(following)))
+		if err != nil {
+			fail(slices.Collect(maps.Keys(following)), storeDown(err))
+			return nil
+		}
+		for k, key := range following {
+			s, known := states[key]
+			if known && s.MovedTo != (triage.IssueKey{}) {
+				following[k] = s.MovedTo
+				continue
+			}
+			delete(following, k)
+			if known && !s.Deleted && s.Classification != nil && len(s.Corrections) > 0 {
+				next = append(next, &work{record: k.record, event: k.event, key: key, state: s, emit: triage.Corrected, origin: k})
+			}
+		}
+	}
+	return next
 }
 
 func publishFault(err error) error {

@@ -26,7 +26,7 @@ func newMetrics(r prometheus.Registerer) metrics {
 	return metrics{
 		events: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "dispatchai_classify_events_total",
-			Help: "Events handled by the classify worker, by kind and outcome (done, replayed, ignored, retried, dead).",
+			Help: "Events handled by the classify worker, by kind and outcome (done, replayed, ignored, erased, retried, dead).",
 		}, []string{"kind", "outcome"}),
 		batchSeconds: f.NewHistogram(prometheus.HistogramOpts{
 			Name: "dispatchai_classify_batch_seconds", Help: "Time to handle one batch of events.", Buckets: buckets,
@@ -65,11 +65,13 @@ func (m metrics) event(k *work) {
 		outcome = "retried"
 	case k.event.Kind == triage.KindPullRequest:
 		outcome = "ignored"
+	case k.gone:
+		outcome = "erased"
 	case k.applied:
 		outcome = "replayed"
 	}
 	m.events.WithLabelValues(kind, outcome).Inc()
-	if k.err != nil || k.applied {
+	if k.err != nil || k.applied || k.gone {
 		return
 	}
 	if k.change.Classification != nil {

@@ -324,6 +324,9 @@ func TestClientErrors(t *testing.T) {
 		"suspended": {func(w http.ResponseWriter, r *http.Request) {
 			answer(w, 403, "This installation has been suspended")
 		}, ErrSuspended, 0, false, "suspension"},
+		"archived": {func(w http.ResponseWriter, r *http.Request) {
+			answer(w, 403, "Repository was archived so is read-only.")
+		}, ErrArchived, 0, false, "archived"},
 		"invalid": {func(w http.ResponseWriter, r *http.Request) { answer(w, 422, "Validation Failed") }, ErrInvalid, 0, false, "Validation Failed"},
 		"primary limit": {func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("X-RateLimit-Remaining", "0")

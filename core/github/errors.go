@@ -22,6 +22,8 @@ var (
 	ErrGone = errors.New("gone")
 	// ErrForbidden: the App lacks a permission.
 	ErrForbidden = errors.New("forbidden")
+	// ErrArchived: the repository was archived, so that it can only be read.
+	ErrArchived = errors.New("the repository is archived")
 	// ErrSuspended: the installation is suspended; nothing works until its owner lifts that.
 	ErrSuspended = errors.New("the installation is suspended")
 	// ErrUnauthorized: GitHub does not accept the App's own credentials.
@@ -193,6 +195,8 @@ func (e *Error) judge(r *http.Response) {
 		e.Kind = ErrGone
 	case r.StatusCode == http.StatusForbidden && strings.Contains(message, "suspended"):
 		e.Kind = ErrSuspended
+	case r.StatusCode == http.StatusForbidden && strings.Contains(message, "archived"):
+		e.Kind = ErrArchived
 	case r.StatusCode == http.StatusForbidden, r.StatusCode == http.StatusUnavailableForLegalReasons:
 		e.Kind = ErrForbidden
 	case r.StatusCode == http.StatusUnauthorized:

@@ -80,11 +80,14 @@ func (p *payload) issueKey(event string) (triage.IssueKey, error) {
 
 func (p *payload) installationID(event string) (int64, error) {
 	id, ok := p.installation.identifier("id")
-	switch {
-	case ok:
+	if ok {
 		return id, nil
-	case event == EventPing && !p.installation.set():
-		return 0, nil
+	}
+	switch event {
+	case EventPing, EventLabel, EventRepository:
+		if !p.installation.set() {
+			return 0, nil
+		}
 	}
 	return 0, incomplete(event, "installation.id (a positive whole number); it stands in deliveries of a GitHub App's webhook, "+
 		"not in those of a webhook of a repository or an organization")
@@ -118,6 +121,8 @@ func (p *payload) issueEvent(event string, e *triage.Event) error {
 		}
 		e.Kind = triage.KindComment
 		e.Comment = &triage.Comment{ID: id, Author: actor(p.comment.member("user")), Body: p.comment.member("body").text()}
+	case e.Action == "transferred":
+		e.MovedTo = p.movedTo()
 	case e.Action == "labeled", e.Action == "unlabeled":
 		if label := repositoryLabel(p.label); label.Name != "" {
 			e.Kind = triage.KindLabelChange
@@ -125,6 +130,17 @@ func (p *payload) issueEvent(event string, e *triage.Event) error {
 		}
 	}
 	return nil
+}
+
+// movedTo is the issue that a transfer made in another repository, zero when
+// the payload does not say: GitHub leaves it out where it may not be seen.
+func (p *payload) movedTo() triage.IssueKey {
+	repository, known := p.changes.member("new_repository").identifier("id")
+	number, numbered := p.changes.member("new_issue").identifier("number")
+	if !known || !numbered || number > math.MaxInt32 {
+		return triage.IssueKey{}
+	}
+	return triage.IssueKey{RepositoryID: repository, Number: int(number)}
 }
 
 func (p *payload) installationEvent(event string, e *triage.Event) error {
@@ -185,6 +201,7 @@ func (p *payload) installationState(id int64, e *triage.Event) *triage.Installat
 		Suspended: p.installation.member("suspended_at").set(),
 		Removed:   e.Action == "deleted",
 		UpdatedAt: p.installation.member("updated_at").time(),
+		Grant:     grant(p.installation),
 	}
 	if state.Account == "" { // an enterprise has a slug and no login
 		state.Account = account.member("slug").text()
@@ -201,6 +218,56 @@ func (p *payload) installationState(id int64, e *triage.Event) *triage.Installat
 	return state
 }
 
+const (
+	// maxGranted bounds each list of a grant, maxGrantedText each text in it:
+	// GitHub has far fewer permissions and events than that.
+	maxGranted     = 200
+	maxGrantedText = 200
+)
+
+// grant reads what an installation's owner has accepted, nil where the payload does not tell.
+func grant(installation document) *triage.Grant {
+	permissions := installation.member("permissions")
+	if !permissions.object() {
+		return nil
+	}
+	g := &triage.Grant{
+		Permissions:         make(map[string]string),
+		Events:              grantedTexts(installation.member("events")),
+		RepositorySelection: clip(installation.member("repository_selection").text()),
+		SingleFiles:         grantedTexts(installation.member("single_file_paths")),
+	}
+	for m := permissions.members(); m.next() && len(g.Permissions) < maxGranted; {
+		name := cleanText(string(m.name))
+		if _, repeated := g.Permissions[name]; !repeated && len(name) <= maxGrantedText {
+			g.Permissions[name] = clip(m.value.text())
+		}
+	}
+	// Older servers name the only file there may be.
+	if file := clip(installation.member("single_file_name").text()); file != "" && len(g.SingleFiles) == 0 {
+		g.SingleFiles = append(g.SingleFiles, file)
+	}
+	return g
+}
+
+func grantedTexts(list document) []string {
+	texts := []string{}
+	for e := list.elements(); e.next() && len(texts) < maxGranted; {
+		if text := clip(e.value.text()); text != "" {
+			texts = append(texts, text)
+		}
+	}
+	return texts
+}
+
+// clip is the text when it is not longer than GitHub's own ever are, and "" otherwise.
+func clip(text string) string {
+	if len(text) > maxGrantedText {
+		return ""
+	}
+	return text
+}
+
 // repository reads a repository; its ID and its full name are what nothing can be done without.
 func repository(d document, installationID int64) (triage.Repository, error) {
 	id, ok := d.identifier("id")
@@ -212,6 +279,7 @@ func repository(d document, installationID int64) (triage.Repository, error) {
 		InstallationID: installationID,
 		FullName:       d.member("full_name").text(),
 		Private:        d.member("private").isTrue(),
+		Archived:       d.member("archived").isTrue(),
 	}
 	if r.Owner() == "" || r.Name() == "" {
 		return triage.Repository{}, fmt.Errorf("%w: no repository.full_name (owner/name)", ErrIncomplete)

@@ -56,8 +56,9 @@ func RouteOf(event string) (Route, bool) {
 
 // Key finds what a delivery is about and reads nothing else of it: its route,
 // and the record key there. On RouteIssues that is triage.IssueKey.String, on
-// RouteInstallations the installation's ID in decimal, "0" for a ping of the
-// App's own webhook, which belongs to no installation.
+// RouteInstallations the installation's ID in decimal, "0" for what belongs to no
+// installation: a ping of the App's own webhook, and an event about a label or a
+// repository from an ordinary webhook.
 //
 // The whole body's syntax is checked. A body that Key refuses, ParseWebhook
 // refuses too, and where both accept one they agree on the key. Errors match
@@ -93,7 +94,9 @@ func Key(event string, body []byte) (Route, string, error) {
 //     KindPullRequest with its key and sender, and no Issue.
 //   - "unlabeled" of a label that was deleted meanwhile names no label: it is a
 //     KindIssue, whose Issue.Labels tell what is left.
-//   - InstallationID is 0 for an issue event of an ordinary repository webhook.
+//   - InstallationID is 0 for the events of an ordinary repository webhook about
+//     issues, labels and the repository.
+//   - "transferred" has MovedTo where the payload tells it.
 //   - "installation deleted" lists its repositories in Removed, none in Added.
 //   - KindRepository with Action "deleted" has Repository.Removed set.
 func ParseWebhook(event, deliveryID string, body []byte, receivedAt time.Time) (triage.Event, error) {

@@ -224,8 +224,12 @@ func (d *drain) simple(rows []store.Desired) []store.Desired {
 	for _, row := range rows {
 		state, known := d.scene.repositories[row.Issue.RepositoryID]
 		switch {
-		case !known || state.Repository.Removed:
+		case !known || state.Erased:
 			d.done(row, "gone")
+		case state.Repository.Removed:
+			// It stays due: the repository may come back.
+		case state.Repository.Archived:
+			d.done(row, "archived")
 		case len(row.Labels) == 0 && len(d.scene.ledger[row.Issue]) == 0:
 			d.done(row, "unlabelled")
 		default:
@@ -341,6 +345,14 @@ func (d *drain) failed(ctx context.Context, row store.Desired, at *site, err err
 	case errors.Is(err, github.ErrNotFound), errors.Is(err, github.ErrGone):
 		log.InfoContext(ctx, "the issue is gone from GitHub; nothing to label")
 		d.done(row, "gone")
+		return
+	case errors.Is(err, store.ErrSuspended):
+		at.fail(err)
+		log.InfoContext(ctx, "the App may not write there any more; the labels wait")
+		return // the row stays due
+	case errors.Is(err, github.ErrArchived):
+		log.InfoContext(ctx, "the repository is archived; nothing is labelled there")
+		d.done(row, "archived")
 		return
 	case errors.Is(err, github.ErrInvalid):
 		log.WarnContext(ctx, "GitHub does not take the labels; giving up on this state of the issue", "error", err)

@@ -30,6 +30,12 @@ func (c IssueChange) Normalize() (IssueChange, error) {
 	c.EventType = triage.EventType(CleanText(string(c.EventType)))
 	c.ReceivedAt = CleanTime(c.ReceivedAt)
 	c.TextHash = CleanText(c.TextHash)
+	switch {
+	case !c.Deleted:
+		c.Because, c.MovedTo = "", triage.IssueKey{}
+	case c.Because == "":
+		c.Because = IssueDeleted
+	}
 	c.Issue = cleanIssue(c.Issue)
 	if c.Classification != nil {
 		classification := cleanClassification(*c.Classification)
@@ -136,6 +142,9 @@ func (s IssueState) Apply(c IssueChange) Outcome {
 		s.Classification, s.TextHash, s.Similar = c.Classification, c.TextHash, c.Similar
 	}
 	s.Deleted = s.Deleted || c.Deleted
+	if c.MovedTo != (triage.IssueKey{}) {
+		s.MovedTo = c.MovedTo
+	}
 	s.Revision++
 	out.State = s
 	return out
@@ -228,18 +237,27 @@ func (c InstallationChange) Normalize() (InstallationChange, error) {
 		if n.UpdatedAt.IsZero() {
 			n.UpdatedAt = c.At
 		}
+		if n.Grant != nil {
+			grant := cleanGrant(*n.Grant)
+			n.Grant = &grant
+		}
 		c.Installation = &n
 	}
-	c.Upserted = slices.Clone(c.Upserted)
-	for i, r := range c.Upserted {
-		if r.ID <= 0 {
-			return c, fmt.Errorf("installation change %q: %d is not a repository", c.EventID, r.ID)
+	if c.Because == "" {
+		c.Because = RepositoryRemoved
+	}
+	for _, list := range []*[]triage.Repository{&c.Upserted, &c.Described} {
+		*list = slices.Clone(*list)
+		for i, r := range *list {
+			if r.ID <= 0 {
+				return c, fmt.Errorf("installation change %q: %d is not a repository", c.EventID, r.ID)
+			}
+			if r.InstallationID == 0 && c.Installation != nil {
+				r.InstallationID = c.Installation.ID
+			}
+			r.FullName = CleanText(r.FullName)
+			(*list)[i] = r
 		}
-		if r.InstallationID == 0 && c.Installation != nil {
-			r.InstallationID = c.Installation.ID
-		}
-		r.FullName = CleanText(r.FullName)
-		c.Upserted[i] = r
 	}
 	if c.Label != nil {
 		l := cleanLabel(*c.Label)
@@ -286,6 +304,17 @@ func NormalizeLabels(labels []triage.RepositoryLabel) []triage.RepositoryLabel {
 		unique[i] = byKey[key]
 	}
 	return unique
+}
+
+func cleanGrant(g triage.Grant) triage.Grant {
+	permissions := make(map[string]string, len(g.Permissions))
+	for name, level := range g.Permissions {
+		permissions[CleanText(name)] = CleanText(level)
+	}
+	return triage.Grant{
+		Permissions: permissions, Events: cleanTexts(g.Events),
+		RepositorySelection: CleanText(g.RepositorySelection), SingleFiles: cleanTexts(g.SingleFiles),
+	}
 }
 
 func cleanLabel(l triage.RepositoryLabel) triage.RepositoryLabel {

@@ -28,6 +28,9 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrConflict is returned when the row has moved on since it was read.
 	ErrConflict = errors.New("changed meanwhile")
+	// ErrSuspended is returned where nothing may be written on GitHub: the
+	// installation is suspended, or the App is no longer installed there.
+	ErrSuspended = errors.New("the App may not write there now")
 	// ErrClosed is returned by every method once Close was called.
 	ErrClosed = errors.New("the store is closed")
 )
@@ -38,6 +41,7 @@ type Store interface {
 	Embeddings
 	Directory
 	Labelling
+	Erasing
 	Reader
 
 	// Ping proves that the database answers, to reads and to writes.
@@ -72,6 +76,11 @@ type Issues interface {
 	// after and however old it is, because GitHub never reuses a number. A Partial
 	// change of an issue that is not known changes nothing, does not count as
 	// applied, and its result has Revision 0: the caller decides what becomes of it.
+	// The same goes for every change of an issue whose repository was erased.
+	//
+	// Corrections of a transferred issue (MovedTo) belong to what it has become:
+	// they go there when both issues are known, in whichever order they become so,
+	// and the Revision of the issue that gets them grows.
 	// A change without EventID, with a vector longer than MaxDimensions or with Terms
 	// that PackTerms did not make is an error.
 	ApplyIssues(ctx context.Context, changes []IssueChange) ([]IssueState, error)
@@ -106,6 +115,8 @@ type IssueState struct {
 	Corrections    []triage.Correction
 	Similar        []triage.Neighbour
 	Deleted        bool
+	// MovedTo is what a transferred issue has become; zero otherwise and where GitHub did not tell.
+	MovedTo triage.IssueKey
 }
 
 // Effective is the classification with the corrections laid over it; nil
@@ -137,6 +148,9 @@ type IssueChange struct {
 	Issue   triage.Issue
 	Partial bool
 	Deleted bool
+	// Because and MovedTo count when Deleted: "" is IssueDeleted.
+	Because Cause
+	MovedTo triage.IssueKey
 	// Classification, TextHash, Embedding and Similar are written when
 	// Classification is not nil.
 	Classification *triage.Classification
@@ -300,21 +314,37 @@ type RepositoryState struct {
 	// LabelsAt is when the whole set was read; zero when it never was, and then
 	// Labels may be incomplete. In the order of their LabelKey, one per key.
 	LabelsAt time.Time
+	// Erased tells that the repository's data was erased, or is being erased:
+	// nothing about it is kept until it is Upserted again.
+	Erased bool
 }
 
 // InstallationChange is the effect of one event about an installation or a
 // repository. At guards it: what is older than the stored state of a repository
 // or label changes nothing of it. Installation is guarded by its UpdatedAt
 // (At when that is zero); its Removed is final and takes its repositories along.
+// What it leaves out (Account, Grant) stays.
 type InstallationChange struct {
 	EventID      string
 	At           time.Time
 	Installation *triage.Installation
-	// Upserted repositories are created or updated; Removed ones are marked,
-	// their data stays until it is erased by policy. Only a later Upserted one
-	// brings them back; events about their issues do not.
+	// Upserted repositories belong to the installation from At on. Whether they are
+	// archived is left as it is: GitHub's lists do not tell. Removed ones are marked,
+	// their data stays until it is erased (Erasing). Only a later Upserted one
+	// brings them back; events about their issues do not. A repository is in one
+	// installation at a time, so that its removal from another one changes nothing.
 	Upserted []triage.Repository
 	Removed  []int64
+	// Because says why those in Removed were; "" is RepositoryRemoved.
+	Because Cause
+	// Described repositories have this name and visibility, and are archived or
+	// not; whether they are removed, and whose they are, stays as it is. One that is
+	// not known is created.
+	Described []triage.Repository
+	// Transferred tells that the Described ones have another owner. They belong to
+	// the installation they name if that is the new owner's; otherwise they are
+	// removed, unless their own installation is.
+	Transferred bool
 	// Label and the fields around it change one label of LabelRepositoryID's
 	// set; of an unknown repository they change nothing.
 	LabelRepositoryID int64
@@ -362,7 +392,10 @@ type Labelling interface {
 	// Confirmed one with the same EventID, nor, when its Source is a plugin, any
 	// Vetoed one; it becomes history itself. An Intended row of a plugin over a
 	// Vetoed one is ErrConflict, and nothing is recorded: somebody vetoed the
-	// label since the ledger was read, so read it again. A row recorded twice counts once.
+	// label since the ledger was read, so read it again. An Intended or Removing row of
+	// an issue whose repository or installation is removed, or whose installation is
+	// suspended, is ErrSuspended, and nothing is recorded: it would announce a write
+	// that must not be made. A row recorded twice counts once.
 	RecordLedger(ctx context.Context, entries []triage.LedgerEntry) error
 	// DesiredPending counts the rows that wait, due or not.
 	DesiredPending(ctx context.Context) (int64, error)

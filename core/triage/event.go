@@ -56,6 +56,8 @@ type Event struct {
 	Installation   *Installation    `json:"installation,omitempty"`
 	Added          []Repository     `json:"added,omitempty"`
 	Removed        []Repository     `json:"removed,omitempty"`
+	// MovedTo is, when an issue was transferred, what became of it; zero otherwise.
+	MovedTo IssueKey `json:"moved_to,omitzero"`
 }
 
 // IssueKey is the key of the issue the event is about; it is zero for events

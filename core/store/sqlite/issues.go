@@ -188,6 +188,10 @@ func applyIssues(t *tx, changes []issueChange) ([]store.IssueState, error) {
 			issues[keys[i]] = row
 		}
 		repository := directory[c.Issue.Repository.ID]
+		if repository.erased || row.erased {
+			states[i].Issue.Repository.ID, states[i].Issue.Number = keys[i].RepositoryID, keys[i].Number
+			continue
+		}
 		if _, done := applied[c.EventID]; !done && (row.id != 0 || !c.Partial) {
 			if !c.Partial {
 				if repository, err = describeRepository(t, repository, c.Issue); err != nil {
@@ -213,6 +217,9 @@ func applyIssues(t *tx, changes []issueChange) ([]store.IssueState, error) {
 			row.state.Issue.Repository = repository.Repository
 		}
 		states[i] = row.state
+	}
+	if err := moveCorrections(t, issues, keys, states); err != nil {
+		return nil, err
 	}
 	return states, writeWords(t, issues)
 }
@@ -264,6 +271,11 @@ func applyIssue(t *tx, row *issueRow, c *issueChange, corrected map[correctedFie
 		return err
 	}
 	row.state = outcome.State
+	if change.Deleted {
+		if err := noteDeletion(t, row.id, change); err != nil {
+			return err
+		}
+	}
 	for _, k := range outcome.Corrections {
 		oldValues, err := toJSON(k.Old)
 		if err != nil {
@@ -290,10 +302,7 @@ func applyIssue(t *tx, row *issueRow, c *issueChange, corrected map[correctedFie
 // writeIssue writes the issue's own row and its words; row.state is still what was before.
 func writeIssue(t *tx, row *issueRow, outcome store.Outcome, c *issueChange) error {
 	before, after := row.state, outcome.State
-	var category, priority, component string
-	if effective := after.Effective(); effective != nil {
-		category, priority, component = effective.Value(triage.FieldCategory), effective.Value(triage.FieldPriority), effective.Value(triage.FieldComponent)
-	}
+	category, priority, component := listedValues(after)
 	status, corrections := string(after.Status()), len(after.Corrections)
 	known := row.id != 0
 	if !outcome.Columns {
@@ -340,6 +349,15 @@ func writeIssue(t *tx, row *issueRow, outcome store.Outcome, c *issueChange) err
 		row.words = &c.words
 	}
 	return nil
+}
+
+// listedValues are the values that issues are listed by.
+func listedValues(s store.IssueState) (category, priority, component string) {
+	effective := s.Effective()
+	if effective == nil {
+		return "", "", ""
+	}
+	return effective.Value(triage.FieldCategory), effective.Value(triage.FieldPriority), effective.Value(triage.FieldComponent)
 }
 
 // writeWords brings the search index up to the issues that were written. The

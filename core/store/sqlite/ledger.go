@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/dispatchai/dispatchai/core/store"
@@ -124,6 +125,28 @@ func (s *Store) Ledger(ctx context.Context, keys []triage.IssueKey) (_ map[triag
 	return found, nil
 }
 
+// mayWrite is store.ErrSuspended when the App may not write in one of the
+// repositories now. One that is not known is no obstacle.
+func mayWrite(t *tx, repositoryIDs []int64) error {
+	if len(repositoryIDs) == 0 {
+		return nil
+	}
+	rows, err := t.query(context.Background(), `SELECT r.id FROM json_each(?) k CROSS JOIN repositories r ON r.id = k.value
+			LEFT JOIN installations n ON n.id = r.installation_id
+		WHERE r.removed = 1 OR coalesce(n.suspended, 0) = 1 OR coalesce(n.removed, 0) = 1`, numbersJSON(repositoryIDs))
+	if err != nil {
+		return err
+	}
+	var stopped int64
+	if err := scanAll(rows, func() error { return rows.Scan(&stopped) }); err != nil {
+		return err
+	}
+	if stopped != 0 {
+		return fmt.Errorf("repository %d is removed, or its installation is removed or suspended: %w", stopped, store.ErrSuspended)
+	}
+	return nil
+}
+
 // RecordLedger writes the rows by the rules of store.JudgeEntry.
 func (s *Store) RecordLedger(ctx context.Context, entries []triage.LedgerEntry) (err error) {
 	defer s.metrics.observe("record_ledger", time.Now(), &err)
@@ -138,7 +161,16 @@ func (s *Store) RecordLedger(ctx context.Context, entries []triage.LedgerEntry) 
 	if len(clean) == 0 {
 		return ctx.Err()
 	}
+	var announced []int64 // repositories that are about to be written to
+	for _, e := range clean {
+		if id := e.Issue.RepositoryID; (e.State == triage.LedgerIntended || e.State == triage.LedgerRemoving) && !slices.Contains(announced, id) {
+			announced = append(announced, id)
+		}
+	}
 	return s.writer.do(ctx, func(t *tx) error {
+		if err := mayWrite(t, announced); err != nil {
+			return err
+		}
 		l, err := loadLedger(context.Background(), t, keys)
 		if err != nil {
 			return err

@@ -97,7 +97,8 @@ func Open(ctx context.Context, options Options) (_ *Store, err error) {
 	s := &Store{path: path}
 	// The allocator rounds a page with its header up to 8 KiB, so that a cache takes
 	// twice the size that is set; what it does not hold, the system's own cache does.
-	s.db, err = openDB(path, 1, "_txlock=immediate", "_pragma=cache_size(-4096)")
+	// What is deleted or replaced is overwritten: erased text must not stay in the file.
+	s.db, err = openDB(path, 1, "_txlock=immediate", "_pragma=cache_size(-4096)", "_pragma=secure_delete(1)")
 	if err != nil {
 		return nil, s.explain(err)
 	}

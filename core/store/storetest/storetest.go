@@ -34,6 +34,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"Directory", directoryTests},
 		{"Desired", desiredTests},
 		{"Ledger", ledgerTests},
+		{"Erasing", erasingTests},
 		{"Reader", readerTests},
 		{"Lifecycle", lifecycleTests},
 		{"Concurrency", concurrencyTests},
