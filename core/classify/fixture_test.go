@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -43,8 +44,10 @@ func TestMain(m *testing.M) {
 		return
 	}
 	code := m.Run()
-	if p, err := rulesProcess(); err == nil {
-		_ = p.Close()
+	if launched.Load() {
+		if p, err := rulesProcess(); err == nil {
+			_ = p.Close()
+		}
 	}
 	os.Exit(code)
 }
@@ -52,8 +55,13 @@ func TestMain(m *testing.M) {
 // privateKey spares each test the making of an RSA key.
 var privateKey = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) })
 
+// launched tells that rulesProcess was called: what needs no plugin, such as
+// a fuzz test's workers, starts none.
+var launched atomic.Bool
+
 // rulesProcess is the one rules plugin that all tests share.
 var rulesProcess = sync.OnceValues(func() (*plugin.Plugin, error) {
+	launched.Store(true)
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
