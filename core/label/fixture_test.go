@@ -50,9 +50,11 @@ type fixture struct {
 	github *simulate.GitHub
 	client *github.Client
 	store  *sqlite.Store
-	clock  simulate.Clock
-	shift  atomic.Int64 // of the workers' clock
-	calls  *prometheus.Registry
+	// clients are those of all processes, client is the first.
+	clients []*github.Client
+	clock   simulate.Clock
+	shift   atomic.Int64 // of the workers' clock
+	calls   *prometheus.Registry
 
 	mu       sync.Mutex
 	written  []labelled
@@ -98,6 +100,7 @@ func (f *fixture) newClient(r prometheus.Registerer) *github.Client {
 		AppID: f.github.AppID(), PrivateKey: f.github.PrivateKeyPEM(), APIURL: f.github.URL(), Registerer: r, Now: f.now,
 	})
 	f.check(err)
+	f.clients = append(f.clients, client)
 	return client
 }
 
