@@ -177,6 +177,13 @@ func (b *budget) admit(background bool, c cost) (landed func(*http.Response), _ 
 	if held := b.check(background, c); held != nil {
 		return nil, held
 	}
+	if b.off {
+		return func(r *http.Response) {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.note(b.now(), r)
+		}, nil
+	}
 	n := amount{all: 1}
 	if background {
 		n.background = 1

@@ -176,40 +176,37 @@ func backfillPlaces(maxIssues int) int { return maxIssues / 16 }
 // takeRows hands the installation's due rows to the claim's owner.
 func takeRows(t *tx, claim store.Claim, installationID, now int64) ([]store.Desired, error) {
 	taken, ids, err := dueRows(t, installationID, now, false, claim.MaxIssues)
-	if err != nil {
+	if err != nil || len(ids) == 0 {
 		return nil, err
 	}
-	later, laterIDs, err := dueRows(t, installationID, now, true, max(claim.MaxIssues-len(taken), backfillPlaces(claim.MaxIssues)))
-	if err != nil {
-		return nil, err
-	}
-	live := min(len(taken), claim.MaxIssues-len(later))
-	taken, ids = append(taken[:live], later...), append(ids[:live], laterIDs...)
-	if len(ids) == 0 {
-		return nil, nil
+	if places := backfillPlaces(claim.MaxIssues); places > 0 && len(taken) == claim.MaxIssues && !taken[len(taken)-places].Backfill {
+		later, laterIDs, err := dueRows(t, installationID, now, true, places)
+		if err != nil {
+			return nil, err
+		}
+		live := len(taken) - len(later)
+		taken, ids = append(taken[:live], later...), append(ids[:live], laterIDs...)
 	}
 	_, err = t.exec(`UPDATE desired_labels SET claimed_by = ? WHERE id IN (SELECT value FROM json_each(?))`, claim.Owner, numbersJSON(ids))
 	return taken, err
 }
 
-// dueRows reads up to limit of the installation's due rows, live or of a backfill, oldest first.
+// dueRows reads up to limit of the installation's due rows, live before
+// backfill and oldest first, or those of a backfill alone.
 func dueRows(t *tx, installationID, now int64, backfill bool, limit int) (due []store.Desired, ids []int64, _ error) {
-	if limit <= 0 {
-		return nil, nil, nil
-	}
-	rows, err := t.query(context.Background(), `SELECT d.id, d.repository_id, d.number, d.revision, d.event_id, d.traceparent, d.labels, d.received_at, d.attempts
+	rows, err := t.query(context.Background(), `SELECT d.id, d.repository_id, d.number, d.revision, d.event_id, d.traceparent, d.labels, d.backfill, d.received_at, d.attempts
 		FROM desired_labels d LEFT JOIN repositories r ON r.id = d.repository_id
-		WHERE d.settled = 0 AND d.claimed_by IS NULL AND d.installation_id = ?1 AND d.backfill = ?3 AND d.not_before <= ?2 AND coalesce(r.removed, 0) = 0
-			AND ?3 <= (coalesce((SELECT l.backfill_until FROM installation_leases l WHERE l.installation_id = ?1), 0) <= ?2)
-		ORDER BY d.received_at, d.id LIMIT ?4`, installationID, now, backfill, limit)
+		WHERE d.settled = 0 AND d.claimed_by IS NULL AND d.installation_id = ?1 AND d.not_before <= ?2 AND coalesce(r.removed, 0) = 0
+			AND d.backfill BETWEEN ?3 AND (coalesce((SELECT l.backfill_until FROM installation_leases l WHERE l.installation_id = ?1), 0) <= ?2)
+		ORDER BY d.backfill, d.received_at, d.id LIMIT ?4`, installationID, now, backfill, limit)
 	if err != nil {
 		return nil, nil, err
 	}
 	return due, ids, scanAll(rows, func() error {
-		d := store.Desired{InstallationID: installationID, Backfill: backfill}
+		d := store.Desired{InstallationID: installationID}
 		var id, received int64
 		var labels sql.RawBytes
-		if err := rows.Scan(&id, &d.Issue.RepositoryID, &d.Issue.Number, &d.Revision, &d.EventID, &d.Traceparent, &labels, &received, &d.Attempts); err != nil {
+		if err := rows.Scan(&id, &d.Issue.RepositoryID, &d.Issue.Number, &d.Revision, &d.EventID, &d.Traceparent, &labels, &d.Backfill, &received, &d.Attempts); err != nil {
 			return err
 		}
 		if err := json.Unmarshal(labels, &d.Labels); err != nil {
@@ -270,11 +267,11 @@ func (s *Store) ReleaseInstallation(ctx context.Context, release store.Release) 
 		if holder != owner {
 			return fmt.Errorf("installation %d is leased by %q now: %w", id, holder, store.ErrConflict)
 		}
-		_, err = t.exec(`INSERT INTO installation_leases (installation_id, blocked_until, backfill_until) VALUES (?1, ?2, ?3)
-			ON CONFLICT (installation_id) DO UPDATE SET owner = NULL, lease_until = NULL, handed = 0, blocked_until = ?2, backfill_until = ?3`, id, blocked, backfill)
-		if err == nil && release.Budget != nil {
-			_, err = t.exec(`UPDATE installation_leases SET budget = nullif(?2, x''), lost = 0, lost_at = NULL WHERE installation_id = ?1`, id, release.Budget)
-		}
+		_, err = t.exec(`INSERT INTO installation_leases (installation_id, blocked_until, backfill_until, budget) VALUES (?1, ?2, ?3, nullif(?4, x''))
+			ON CONFLICT (installation_id) DO UPDATE SET owner = NULL, lease_until = NULL, handed = 0, blocked_until = ?2, backfill_until = ?3,
+				budget = CASE WHEN ?5 THEN excluded.budget ELSE budget END,
+				lost = CASE WHEN ?5 THEN 0 ELSE lost END, lost_at = CASE WHEN ?5 THEN NULL ELSE lost_at END`,
+			id, blocked, backfill, release.Budget, release.Budget != nil)
 		_, takeBack := t.exec(`UPDATE desired_labels SET claimed_by = NULL WHERE settled = 0 AND claimed_by IS NOT NULL AND installation_id = ?`, id)
 		return errors.Join(err, takeBack)
 	})
