@@ -51,6 +51,7 @@ func (g *GitHub) write(w http.ResponseWriter, r *http.Request, out reply) {
 	for name, values := range out.header {
 		h[name] = values
 	}
+	h.Set("Date", g.clock.Now().UTC().Format(http.TimeFormat))
 	n := g.requests.Add(1)
 	h.Set("X-GitHub-Request-Id", fmt.Sprintf("%04X:%05X:%06X:%06X:%08X", g.opts.Seed&0xffff, n>>12, n, n*2654435761&0xffffff, g.clock.Now().Unix()))
 	h.Set("X-GitHub-Media-Type", "github.v3; format=json")

@@ -502,7 +502,7 @@ func TestClientBoundsCallsPerInstallation(t *testing.T) {
 func TestClientForgetsInstallations(t *testing.T) {
 	s := newServer(t)
 	s.serve = func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `[]`) }
-	c := s.client(func(cfg *ClientConfig) { cfg.MaxInstallations = 2 })
+	c := s.client(func(cfg *ClientConfig) { cfg.MaxInstallations, cfg.MaxTokens = 2, 2 })
 	for _, id := range []int64{1, 2, 1, 3, 1, 2} { // 3 pushes 2 out, 2 pushes 3 out
 		if _, err := c.IssueLabels(t.Context(), id, testRepository(), 3); err != nil {
 			t.Fatal(err)

@@ -15,7 +15,6 @@ import (
 
 	"github.com/bradleyfalzon/ghinstallation/v2"
 	"github.com/golang-jwt/jwt/v4"
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // transport is the lowest layer: one HTTP exchange, bounded in time and size,
@@ -166,43 +165,4 @@ func (s *signer) Sign(claims jwt.Claims) (string, error) {
 	}
 	s.signed, s.until = signed, issued.Add(tokenReuse)
 	return signed, nil
-}
-
-// metrics of all calls. The rates are those of the installations in the cache.
-type metrics struct {
-	requests *prometheus.CounterVec
-	duration *prometheus.HistogramVec
-}
-
-func newMetrics(r prometheus.Registerer, cache *installations) (*metrics, error) {
-	m := &metrics{
-		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "dispatchai_github_requests_total",
-			Help: "Requests to GitHub's API by route and HTTP status (\"error\" when there was no answer).",
-		}, []string{"route", "status"}),
-		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name:    "dispatchai_github_request_duration_seconds",
-			Help:    "How long requests to GitHub's API took, by route.",
-			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
-		}, []string{"route"}),
-	}
-	if r == nil {
-		return m, nil
-	}
-	for _, c := range []prometheus.Collector{
-		m.requests, m.duration,
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "dispatchai_github_rate_remaining_requests",
-			Help: "Requests left in the present hour to the installation that has fewest left; -1 before the first answer.",
-		}, func() float64 { return float64(cache.lowestRemaining()) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "dispatchai_github_installations_cached",
-			Help: "Installations with a client in memory.",
-		}, func() float64 { return float64(cache.len()) }),
-	} {
-		if err := r.Register(c); err != nil {
-			return nil, fmt.Errorf("github: register metrics: %w", err)
-		}
-	}
-	return m, nil
 }

@@ -50,7 +50,11 @@ type fixture struct {
 	github *simulate.GitHub
 	client *github.Client
 	store  *sqlite.Store
-	shift  atomic.Int64 // of the workers' clock
+	// clients are those of all processes, client is the first.
+	clients []*github.Client
+	clock   simulate.Clock
+	shift   atomic.Int64 // of the workers' clock
+	calls   *prometheus.Registry
 
 	mu       sync.Mutex
 	written  []labelled
@@ -59,17 +63,22 @@ type fixture struct {
 
 func newFixture(t testing.TB, limits simulate.RateLimits) *fixture {
 	t.Helper()
+	return newFixtureAt(t, limits, simulate.Real{})
+}
+
+func newFixtureAt(t testing.TB, limits simulate.RateLimits, clock simulate.Clock) *fixture {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
-	f := &fixture{TB: t, ctx: ctx, revision: map[triage.IssueKey]int64{}}
+	f := &fixture{TB: t, ctx: ctx, clock: clock, revision: map[triage.IssueKey]int64{}, calls: prometheus.NewRegistry()}
 	key, err := privateKey()
 	f.check(err)
 	f.github, err = simulate.New(simulate.Options{
-		Seed: 11, PrivateKey: key, RateLimits: limits,
+		Seed: 11, PrivateKey: key, RateLimits: limits, Clock: clock, AuthClock: simulate.Real{},
 		OnEvent: func(e simulate.Event) {
 			if e.Action == "labeled" && e.Bot {
 				f.mu.Lock()
-				f.written = append(f.written, labelled{e, time.Now()})
+				f.written = append(f.written, labelled{e, clock.Now()})
 				f.mu.Unlock()
 			}
 		},
@@ -77,12 +86,22 @@ func newFixture(t testing.TB, limits simulate.RateLimits) *fixture {
 	f.check(err)
 	f.check(f.github.Start(ctx))
 	t.Cleanup(func() { _ = f.github.Close() })
-	f.client, err = github.NewClient(github.ClientConfig{AppID: f.github.AppID(), PrivateKey: f.github.PrivateKeyPEM(), APIURL: f.github.URL()})
-	f.check(err)
+	f.client = f.newClient(f.calls)
 	f.store, err = sqlite.Open(ctx, sqlite.Options{Path: filepath.Join(t.TempDir(), "store.db")})
 	f.check(err)
 	t.Cleanup(func() { f.check(f.store.Close()) })
 	return f
+}
+
+// newClient is what a process of its own would call GitHub with.
+func (f *fixture) newClient(r prometheus.Registerer) *github.Client {
+	f.Helper()
+	client, err := github.NewClient(github.ClientConfig{
+		AppID: f.github.AppID(), PrivateKey: f.github.PrivateKeyPEM(), APIURL: f.github.URL(), Registerer: r, Now: f.now,
+	})
+	f.check(err)
+	f.clients = append(f.clients, client)
+	return client
 }
 
 // unlimited is a GitHub without rate limits.
@@ -95,7 +114,7 @@ func (f *fixture) check(err error) {
 	}
 }
 
-func (f *fixture) now() time.Time { return time.Now().Add(time.Duration(f.shift.Load())) }
+func (f *fixture) now() time.Time { return f.clock.Now().Add(time.Duration(f.shift.Load())) }
 
 var standardLabels = []simulate.Label{{Name: "bug"}, {Name: "feature"}, {Name: "question"}, {Name: "area/lexer"}, {Name: "area/docs"}}
 
@@ -165,9 +184,9 @@ func (f *fixture) result(full string, key triage.IssueKey, values says) *eventlo
 		Issue: triage.Issue{ID: 1, Repository: f.known(full), Number: key.Number},
 	})
 	f.check(err)
-	r := &eventlog.Record{Topic: eventlog.TopicIssuesEnriched, Key: key.String(), Value: value, Time: time.Now(), Attempt: 1}
+	r := &eventlog.Record{Topic: eventlog.TopicIssuesEnriched, Key: key.String(), Value: value, Time: f.now(), Attempt: 1}
 	r.SetHeader(eventlog.HeaderDelivery, id)
-	r.SetHeader(eventlog.HeaderReceivedAt, time.Now().UTC().Format(time.RFC3339Nano))
+	r.SetHeader(eventlog.HeaderReceivedAt, f.clock.Now().UTC().Format(time.RFC3339Nano))
 	return r
 }
 
@@ -289,7 +308,13 @@ func (f *fixture) writes() []labelled {
 
 func (w *worker) counter(f *fixture, name string, labels ...string) float64 {
 	f.Helper()
-	families, err := w.registry.Gather()
+	return f.count(w.registry, name, labels...)
+}
+
+// count sums the counters of that name, or those with these label values.
+func (f *fixture) count(registry *prometheus.Registry, name string, labels ...string) float64 {
+	f.Helper()
+	families, err := registry.Gather()
 	f.check(err)
 	var sum float64
 	for _, family := range families {

@@ -26,11 +26,16 @@ var errUnclear = errors.New("the issue and its label history contradict each oth
 // has to wait. A row that it leaves without a result stays due.
 func (d *drain) settle(ctx context.Context, row store.Desired) {
 	at, w := d.sites[row.Issue.RepositoryID], d.worker
-	if ctx.Err() != nil || d.blocked() {
+	if ctx.Err() != nil || d.blocked(row) {
 		return
 	}
+	ctx = class(ctx, row)
 	if err := at.failed(); err != nil {
 		d.failed(ctx, row, at, err)
+		return
+	}
+	if err := w.GitHub.Ready(ctx, at.repository.InstallationID); err != nil {
+		d.failed(ctx, row, at, err) // nothing is read for a write that cannot follow
 		return
 	}
 	ledger := d.scene.ledger[row.Issue]
@@ -52,7 +57,7 @@ func (d *drain) settle(ctx context.Context, row store.Desired) {
 	case err != nil:
 		d.failed(ctx, row, at, err)
 	case unclear && row.Attempts < unclearAttempts:
-		d.postpone(row, 0, errUnclear)
+		d.postpone(row, 0, longestDelay, errUnclear)
 	default:
 		d.done(row, "labelled")
 		w.metrics.latencySeconds.Observe(w.Now().Sub(row.ReceivedAt).Seconds())

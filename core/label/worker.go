@@ -34,6 +34,10 @@ type gitHub interface {
 	AddLabels(ctx context.Context, installationID int64, repository triage.Repository, number int, names []string) ([]string, error)
 	RemoveLabel(ctx context.Context, installationID int64, repository triage.Repository, number int, name string) error
 	LabelHistory(ctx context.Context, installationID int64, repository triage.Repository, number int) ([]github.LabelEvent, error)
+	Ready(ctx context.Context, installationID int64) error
+	Outage() (probeIn time.Duration, down bool)
+	SaveBudget(installationID int64) []byte
+	RestoreBudget(installationID int64, saved []byte, lost int, lostAt time.Time) error
 }
 
 // storage is what the worker needs of the store.
@@ -55,9 +59,11 @@ type Config struct {
 	// (default 64), PerInstallation those of one (default 4).
 	Concurrency     int
 	PerInstallation int
-	Logger          *slog.Logger
-	Registerer      prometheus.Registerer
-	Now             func() time.Time
+	// Poll is how often rows that became due by time alone are looked for; default 1 s.
+	Poll       time.Duration
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
+	Now        func() time.Time
 }
 
 // Worker keeps the labels of issues as classified.
@@ -89,6 +95,9 @@ func New(cfg Config) *Worker {
 	}
 	if cfg.PerInstallation == 0 {
 		cfg.PerInstallation = 4
+	}
+	if cfg.Poll == 0 {
+		cfg.Poll = time.Second
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

@@ -365,6 +365,10 @@ type Labelling interface {
 	// in the order of their first rows. Rows of removed repositories wait. An
 	// installation or repository that is not known is no obstacle.
 	//
+	// Where more rows are due than are handed out, a sixteenth of the places goes
+	// to backfill rows, so that live ones do not starve them for ever. While
+	// backfill is held back (Release.BackfillUntil) only live rows count.
+	//
 	// A row that was handed out is in its owner's hands, and not handed out
 	// again, until FinishDesired settles it or the lease ends, by ReleaseInstallation or by time. A
 	// claim extends all of the owner's leases under which rows are in hand, so
@@ -376,13 +380,14 @@ type Labelling interface {
 	// row that is not Done is due again at NotBefore, or at once if its
 	// revision moved on; its Attempts then start anew.
 	FinishDesired(ctx context.Context, results []DesiredResult) error
-	// ReleaseInstallation gives the lease back; until blockedUntil (zero: now)
-	// nobody may claim the installation. Its rows in hand are due again.
-	// ErrConflict when another owner holds the lease by now; nothing is changed then.
-	ReleaseInstallation(ctx context.Context, installationID int64, owner string, blockedUntil time.Time) error
+	// ReleaseInstallation gives the lease back and keeps what Release says. The
+	// installation's rows in hand are due again. ErrConflict when another owner
+	// holds the lease by now; nothing is changed then.
+	ReleaseInstallation(ctx context.Context, release Release) error
 	// ReleaseLeases gives every lease back, whoever holds it, so that the rows in
-	// hand are due at once; blocks stay. Only a process that knows that no other
+	// hand are due at once; blocks and budgets stay. Only a process that knows that no other
 	// labels may call it: after a crash it need not wait for its own old leases.
+	// As with a lease that ends by time, the rows handed out under it count as lost.
 	ReleaseLeases(ctx context.Context) error
 	// Ledger returns the newest row of each label ever written or vetoed, by issue.
 	Ledger(ctx context.Context, keys []triage.IssueKey) (map[triage.IssueKey][]triage.LedgerEntry, error)
@@ -431,6 +436,26 @@ type ClaimedInstallation struct {
 	InstallationID int64
 	LeaseUntil     time.Time
 	Rows           []Desired
+	// Budget is what the last release that had one said of the installation's
+	// request budget; nil when none did.
+	Budget []byte
+	// Lost counts the rows handed out, since that release, under leases that their
+	// holders never released: what those spent is not in Budget.
+	// LostAt is when the last of these leases would have ended; zero when none did.
+	Lost   int
+	LostAt time.Time
+}
+
+// Release gives an installation's lease back.
+type Release struct {
+	InstallationID int64
+	Owner          string
+	// BlockedUntil is until when nobody may claim the installation, BackfillUntil
+	// until when nobody may claim its backfill rows; zero is now.
+	BlockedUntil, BackfillUntil time.Time
+	// Budget is handed to whoever claims the installation next, and settles what
+	// was lost before. Nil changes neither; one that is empty but not nil clears both.
+	Budget []byte
 }
 
 // DesiredResult settles one claimed row.

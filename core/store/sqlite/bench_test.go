@@ -342,7 +342,7 @@ func BenchmarkClaimDesired(b *testing.B) {
 			b.Fatal(err)
 		}
 		for _, c := range claimed {
-			if err := s.ReleaseInstallation(b.Context(), c.InstallationID, "a", time.Time{}); err != nil {
+			if err := s.ReleaseInstallation(b.Context(), store.Release{InstallationID: c.InstallationID, Owner: "a"}); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/dispatchai/dispatchai/core/store"
@@ -92,31 +93,45 @@ func claimDesired(t *tx, claim store.Claim) ([]store.ClaimedInstallation, error)
 		if len(rows) == 0 {
 			continue
 		}
-		if _, err := t.exec(`INSERT INTO installation_leases (installation_id, owner, lease_until) VALUES (?1, ?2, ?3)
-			ON CONFLICT (installation_id) DO UPDATE SET lease_until = CASE WHEN owner = ?2 THEN max(lease_until, ?3) ELSE ?3 END, owner = ?2`,
-			id, claim.Owner, until); err != nil {
+		if _, err := t.exec(`INSERT INTO installation_leases (installation_id, owner, lease_until, handed) VALUES (?1, ?2, ?3, ?4)
+			ON CONFLICT (installation_id) DO UPDATE SET lease_until = CASE WHEN owner = ?2 THEN max(lease_until, ?3) ELSE ?3 END, owner = ?2, handed = handed + ?4`,
+			id, claim.Owner, until, len(rows)); err != nil {
 			return nil, err
 		}
-		leased, err := t.query(context.Background(), `SELECT lease_until FROM installation_leases WHERE installation_id = ?`, id)
+		leased, err := t.query(context.Background(), `SELECT lease_until, budget, lost, coalesce(lost_at, 0) FROM installation_leases WHERE installation_id = ?`, id)
 		if err != nil {
 			return nil, err
 		}
-		var leaseUntil int64
-		if err := scanOne(leased, &leaseUntil); err != nil {
+		c := store.ClaimedInstallation{InstallationID: id, Rows: rows}
+		var leaseUntil, lostAt int64
+		if err := scanOne(leased, &leaseUntil, &c.Budget, &c.Lost, &lostAt); err != nil {
 			return nil, err
 		}
-		claimed = append(claimed, store.ClaimedInstallation{InstallationID: id, LeaseUntil: fromMicros(leaseUntil), Rows: rows})
+		if c.LeaseUntil = fromMicros(leaseUntil); c.Lost > 0 {
+			c.LostAt = fromMicros(lostAt)
+		}
+		claimed = append(claimed, c)
 	}
 	return claimed, nil
 }
 
 // endLeases takes rows out of the hands of owners whose lease has ended.
 func endLeases(t *tx, now int64) error {
+	if err := countLost(t, now); err != nil {
+		return err
+	}
 	if _, err := t.exec(`UPDATE desired_labels SET claimed_by = NULL WHERE settled = 0 AND claimed_by IS NOT NULL AND installation_id IN (
 			SELECT installation_id FROM installation_leases WHERE owner IS NOT NULL AND lease_until <= ?)`, now); err != nil {
 		return err
 	}
 	_, err := t.exec(`UPDATE installation_leases SET owner = NULL, lease_until = NULL WHERE owner IS NOT NULL AND lease_until <= ?`, now)
+	return err
+}
+
+// countLost counts the rows handed out under leases that end by until at the latest and were not released.
+func countLost(t *tx, until int64) error {
+	_, err := t.exec(`UPDATE installation_leases SET lost = lost + handed, lost_at = max(coalesce(lost_at, 0), lease_until), handed = 0
+		WHERE owner IS NOT NULL AND lease_until <= ?`, until)
 	return err
 }
 
@@ -136,6 +151,7 @@ func claimable(t *tx, claim store.Claim, now int64) ([]int64, error) {
 			JOIN desired_labels head ON head.id = (
 				SELECT d.id FROM desired_labels d LEFT JOIN repositories r ON r.id = d.repository_id
 				WHERE d.settled = 0 AND d.claimed_by IS NULL AND d.installation_id = pending.id AND d.not_before <= ?1 AND coalesce(r.removed, 0) = 0
+					AND d.backfill <= (coalesce(l.backfill_until, 0) <= ?1)
 				ORDER BY d.backfill, d.received_at, d.id LIMIT 1)
 		WHERE coalesce(n.suspended, 0) = 0 AND coalesce(n.removed, 0) = 0
 			AND (l.owner IS NULL OR l.owner = ?2) AND coalesce(l.blocked_until, 0) <= ?1
@@ -153,18 +169,40 @@ func claimable(t *tx, claim store.Claim, now int64) ([]int64, error) {
 	})
 }
 
+// backfillPlaces is how many of the places in a claim go to backfill rows when more
+// rows are due than there are places; see store.Labelling.
+func backfillPlaces(maxIssues int) int { return maxIssues / 16 }
+
 // takeRows hands the installation's due rows to the claim's owner.
 func takeRows(t *tx, claim store.Claim, installationID, now int64) ([]store.Desired, error) {
-	rows, err := t.query(context.Background(), `SELECT d.id, d.repository_id, d.number, d.revision, d.event_id, d.traceparent, d.labels, d.backfill, d.received_at, d.attempts
-		FROM desired_labels d LEFT JOIN repositories r ON r.id = d.repository_id
-		WHERE d.settled = 0 AND d.claimed_by IS NULL AND d.installation_id = ? AND d.not_before <= ? AND coalesce(r.removed, 0) = 0
-		ORDER BY d.backfill, d.received_at, d.id LIMIT ?`, installationID, now, claim.MaxIssues)
-	if err != nil {
+	taken, ids, err := dueRows(t, installationID, now, false, claim.MaxIssues)
+	if err != nil || len(ids) == 0 {
 		return nil, err
 	}
-	var taken []store.Desired
-	var ids []int64
-	err = scanAll(rows, func() error {
+	if places := backfillPlaces(claim.MaxIssues); places > 0 && len(taken) == claim.MaxIssues && !taken[len(taken)-places].Backfill {
+		later, laterIDs, err := dueRows(t, installationID, now, true, places)
+		if err != nil {
+			return nil, err
+		}
+		live := len(taken) - len(later)
+		taken, ids = append(taken[:live], later...), append(ids[:live], laterIDs...)
+	}
+	_, err = t.exec(`UPDATE desired_labels SET claimed_by = ? WHERE id IN (SELECT value FROM json_each(?))`, claim.Owner, numbersJSON(ids))
+	return taken, err
+}
+
+// dueRows reads up to limit of the installation's due rows, live before
+// backfill and oldest first, or those of a backfill alone.
+func dueRows(t *tx, installationID, now int64, backfill bool, limit int) (due []store.Desired, ids []int64, _ error) {
+	rows, err := t.query(context.Background(), `SELECT d.id, d.repository_id, d.number, d.revision, d.event_id, d.traceparent, d.labels, d.backfill, d.received_at, d.attempts
+		FROM desired_labels d LEFT JOIN repositories r ON r.id = d.repository_id
+		WHERE d.settled = 0 AND d.claimed_by IS NULL AND d.installation_id = ?1 AND d.not_before <= ?2 AND coalesce(r.removed, 0) = 0
+			AND d.backfill BETWEEN ?3 AND (coalesce((SELECT l.backfill_until FROM installation_leases l WHERE l.installation_id = ?1), 0) <= ?2)
+		ORDER BY d.backfill, d.received_at, d.id LIMIT ?4`, installationID, now, backfill, limit)
+	if err != nil {
+		return nil, nil, err
+	}
+	return due, ids, scanAll(rows, func() error {
 		d := store.Desired{InstallationID: installationID}
 		var id, received int64
 		var labels sql.RawBytes
@@ -175,14 +213,9 @@ func takeRows(t *tx, claim store.Claim, installationID, now int64) ([]store.Desi
 			return fmt.Errorf("desired labels of %s: %w", d.Issue, err)
 		}
 		d.ReceivedAt = fromMicros(received)
-		taken, ids = append(taken, d), append(ids, id)
+		due, ids = append(due, d), append(ids, id)
 		return nil
 	})
-	if err != nil || len(ids) == 0 {
-		return nil, err
-	}
-	_, err = t.exec(`UPDATE desired_labels SET claimed_by = ? WHERE id IN (SELECT value FROM json_each(?))`, claim.Owner, numbersJSON(ids))
-	return taken, err
 }
 
 // FinishDesired settles the rows in one transaction.
@@ -218,11 +251,12 @@ func (s *Store) FinishDesired(ctx context.Context, results []store.DesiredResult
 }
 
 // ReleaseInstallation ends the lease and takes back what was in hand under it.
-func (s *Store) ReleaseInstallation(ctx context.Context, installationID int64, owner string, blockedUntil time.Time) (err error) {
+func (s *Store) ReleaseInstallation(ctx context.Context, release store.Release) (err error) {
 	defer s.metrics.observe("release_installation", time.Now(), &err)
-	owner, blockedUntil = store.CleanText(owner), store.CleanTime(blockedUntil)
+	id, owner := release.InstallationID, store.CleanText(release.Owner)
+	blocked, backfill := optionalMicros(store.CleanTime(release.BlockedUntil)), optionalMicros(store.CleanTime(release.BackfillUntil))
 	return s.writer.do(ctx, func(t *tx) error {
-		rows, err := t.query(context.Background(), `SELECT owner FROM installation_leases WHERE installation_id = ? AND owner IS NOT NULL`, installationID)
+		rows, err := t.query(context.Background(), `SELECT owner FROM installation_leases WHERE installation_id = ? AND owner IS NOT NULL`, id)
 		if err != nil {
 			return err
 		}
@@ -231,11 +265,14 @@ func (s *Store) ReleaseInstallation(ctx context.Context, installationID int64, o
 			return err
 		}
 		if holder != owner {
-			return fmt.Errorf("installation %d is leased by %q now: %w", installationID, holder, store.ErrConflict)
+			return fmt.Errorf("installation %d is leased by %q now: %w", id, holder, store.ErrConflict)
 		}
-		_, err = t.exec(`INSERT INTO installation_leases (installation_id, blocked_until) VALUES (?1, ?2)
-			ON CONFLICT (installation_id) DO UPDATE SET owner = NULL, lease_until = NULL, blocked_until = ?2`, installationID, optionalMicros(blockedUntil))
-		_, takeBack := t.exec(`UPDATE desired_labels SET claimed_by = NULL WHERE settled = 0 AND claimed_by IS NOT NULL AND installation_id = ?`, installationID)
+		_, err = t.exec(`INSERT INTO installation_leases (installation_id, blocked_until, backfill_until, budget) VALUES (?1, ?2, ?3, nullif(?4, x''))
+			ON CONFLICT (installation_id) DO UPDATE SET owner = NULL, lease_until = NULL, handed = 0, blocked_until = ?2, backfill_until = ?3,
+				budget = CASE WHEN ?5 THEN excluded.budget ELSE budget END,
+				lost = CASE WHEN ?5 THEN 0 ELSE lost END, lost_at = CASE WHEN ?5 THEN NULL ELSE lost_at END`,
+			id, blocked, backfill, release.Budget, release.Budget != nil)
+		_, takeBack := t.exec(`UPDATE desired_labels SET claimed_by = NULL WHERE settled = 0 AND claimed_by IS NOT NULL AND installation_id = ?`, id)
 		return errors.Join(err, takeBack)
 	})
 }
@@ -244,6 +281,9 @@ func (s *Store) ReleaseInstallation(ctx context.Context, installationID int64, o
 func (s *Store) ReleaseLeases(ctx context.Context) (err error) {
 	defer s.metrics.observe("release_leases", time.Now(), &err)
 	return s.writer.do(ctx, func(t *tx) error {
+		if err := countLost(t, math.MaxInt64); err != nil {
+			return err
+		}
 		_, err := t.exec(`UPDATE installation_leases SET owner = NULL, lease_until = NULL WHERE owner IS NOT NULL`)
 		_, takeBack := t.exec(`UPDATE desired_labels SET claimed_by = NULL WHERE settled = 0 AND claimed_by IS NOT NULL`)
 		return errors.Join(err, takeBack)

@@ -343,7 +343,7 @@ var textTests = map[string]func(*testing.T, store.Store){
 			}
 			equal(t, name, claimed[0].Rows, []store.Desired{{Issue: key, InstallationID: id, Revision: 1, EventID: text.want, Traceparent: text.want, Labels: []triage.DesiredLabel{label(text.want)}, ReceivedAt: at(1)}})
 			check(t, s.FinishDesired(testContext(t), []store.DesiredResult{{Issue: key, Revision: 1, NotBefore: at(1000), Error: in}}))
-			check(t, s.ReleaseInstallation(testContext(t), id, in, time.Time{}))
+			check(t, s.ReleaseInstallation(testContext(t), store.Release{InstallationID: id, Owner: in}))
 			entry := triage.LedgerEntry{Issue: key, DesiredLabel: label(in), State: triage.LedgerIntended, Actor: in, UpdatedAt: at(3)}
 			check(t, s.RecordLedger(testContext(t), []triage.LedgerEntry{entry}))
 			ledger, err := s.Ledger(testContext(t), []triage.IssueKey{key})
