@@ -106,7 +106,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	wire := &transport{base: cfg.Transport, timeout: cfg.Timeout, prefix: strings.TrimSuffix(base.Path, "/"), metrics: metrics, logger: logger}
+	wire := &transport{base: cfg.Transport, timeout: cfg.Timeout, prefix: strings.TrimSuffix(base.Path, "/"), agent: cfg.UserAgent, metrics: metrics, logger: logger}
 	sign := &signer{next: ghinstallation.NewRSASigner(jwt.SigningMethodRS256, key)}
 	root := strings.TrimSuffix(c.apiURL, "/")
 	// Each installation has an AppsTransport of its own because ghinstallation
@@ -132,7 +132,9 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	c.cache.make = func(id int64) *installation {
 		// Neither can fail: the App's own went through the same a few lines above.
 		t, _ := asApp()
-		i, _ := newInstallation(id, ghinstallation.NewFromAppsTransport(t, id))
+		tokens := ghinstallation.NewFromAppsTransport(t, id)
+		tokens.InstallationTokenOptions = &gh.InstallationTokenOptions{} // without it the request's body would be null, which GitHub does not describe
+		i, _ := newInstallation(id, tokens)
 		return i
 	}
 	return c, nil
