@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/dispatchai/dispatchai/app/simulate"
+	"github.com/dispatchai/dispatchai/core/github/githubtest"
 )
 
 // deadline bounds whatever a test waits for; it is generous because the
@@ -122,12 +123,17 @@ func testLabels() []simulate.Label {
 }
 
 // newSystem makes a simulated GitHub with one repository on which the App is
-// installed; start starts the service.
+// installed; start starts the service. The test fails for every request of the
+// service that is not as GitHub describes its API.
 func newSystem(t testing.TB, o simulate.Options) *system {
 	t.Helper()
 	s := &system{t: t, binary: binary(t), dataDir: t.TempDir(), token: "test-token"}
 	if o.WebhookSecret == "" {
 		o.WebhookSecret = "it's a secret to everybody"
+	}
+	if _, measured := t.(*testing.B); !measured {
+		watch := githubtest.Watch(t, githubtest.Everything)
+		o.OnRequest = func(e simulate.Exchange) { watch(githubtest.Exchange(e)) }
 	}
 	github, err := simulate.New(o)
 	if err != nil {

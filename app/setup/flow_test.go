@@ -22,6 +22,7 @@ import (
 	"github.com/dispatchai/dispatchai/app/relay"
 	"github.com/dispatchai/dispatchai/app/simulate"
 	"github.com/dispatchai/dispatchai/core/github"
+	"github.com/dispatchai/dispatchai/core/github/githubtest"
 )
 
 // deadline bounds what a test waits for.
@@ -29,7 +30,8 @@ const deadline = 60 * time.Second
 
 func newGitHub(t *testing.T) *simulate.GitHub {
 	t.Helper()
-	g, err := simulate.New(simulate.Options{})
+	watch := githubtest.Watch(t, githubtest.Everything)
+	g, err := simulate.New(simulate.Options{OnRequest: func(e simulate.Exchange) { watch(githubtest.Exchange(e)) }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -442,7 +444,8 @@ func TestExistingApp(t *testing.T) {
 
 func newOtherGitHub(t *testing.T) *simulate.GitHub {
 	t.Helper()
-	g, err := simulate.New(simulate.Options{AppID: 27182})
+	watch := githubtest.Watch(t, githubtest.Everything)
+	g, err := simulate.New(simulate.Options{AppID: 27182, OnRequest: func(e simulate.Exchange) { watch(githubtest.Exchange(e)) }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -250,7 +250,6 @@ func (inst *installation) object(d *document, g *GitHub, webhook bool) {
 	}
 	d.begin('{')
 	d.num("id", inst.id)
-	d.str("node_id", inst.nodeID)
 	d.str("client_id", g.opts.ClientID)
 	d.raw("account", inst.account.object())
 	d.str("repository_selection", inst.selection())

@@ -24,6 +24,7 @@ import (
 	"github.com/dispatchai/dispatchai/core/classify"
 	"github.com/dispatchai/dispatchai/core/eventlog"
 	"github.com/dispatchai/dispatchai/core/github"
+	"github.com/dispatchai/dispatchai/core/github/githubtest"
 	"github.com/dispatchai/dispatchai/core/plugin"
 	"github.com/dispatchai/dispatchai/core/store"
 	"github.com/dispatchai/dispatchai/core/store/sqlite"
@@ -203,8 +204,10 @@ func newFixture(t *testing.T, adapt ...func(*classify.Config)) *fixture {
 	f.clock = simulate.NewVirtual(time.Now().Add(-time.Hour))
 	key, err := privateKey()
 	f.check(err)
+	watch := githubtest.Watch(t, githubtest.Everything)
 	f.github, err = simulate.New(simulate.Options{
 		Seed: 7, Clock: f.clock, AuthClock: simulate.Real{}, PrivateKey: key, WebhookURL: receiver.URL, Senders: 1,
+		OnRequest:  func(e simulate.Exchange) { watch(githubtest.Exchange(e)) },
 		RateLimits: simulate.RateLimits{Off: true},
 	})
 	f.check(err)

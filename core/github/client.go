@@ -132,7 +132,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.wire = &transport{base: cfg.Transport, timeout: cfg.Timeout, prefix: strings.TrimSuffix(base.Path, "/"), metrics: metrics, logger: logger}
+	c.wire = &transport{base: cfg.Transport, timeout: cfg.Timeout, prefix: strings.TrimSuffix(base.Path, "/"), agent: cfg.UserAgent, metrics: metrics, logger: logger}
 	limited := alwaysLimited(base.Hostname())
 	newInstallation := func(id int64, places int) *installation {
 		return &installation{
@@ -295,13 +295,18 @@ func (c *Client) do(ctx context.Context, as *installation, through http.RoundTri
 	defer release()
 	// Each call has a client of its own: go-github keeps what it knows of the
 	// limits in it and would judge by this machine's clock, beside the budget.
-	api := gh.NewClient(&http.Client{Transport: through, CheckRedirect: sameOrigin})
-	api.BaseURL, api.UserAgent = c.base, c.userAgent
+	api := newAPI(through, c.base, c.userAgent)
 	req, err := api.NewRequest(method, path, body)
 	if err != nil {
 		return nil, err
 	}
 	return api.Do(ctx, req, into)
+}
+
+func newAPI(through http.RoundTripper, base *url.URL, userAgent string) *gh.Client {
+	api := gh.NewClient(&http.Client{Transport: through, CheckRedirect: sameOrigin})
+	api.BaseURL, api.UserAgent = base, userAgent
+	return api
 }
 
 // gate is what every request passes on its way out: those with a token pay from

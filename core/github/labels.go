@@ -91,7 +91,7 @@ func (c *Client) AddLabels(ctx context.Context, installationID int64, repository
 		return nil, err
 	}
 	var found []labelAnswer
-	if _, err := c.call(within(ctx, repository), operation, installationID, http.MethodPost, path+"/labels", labels, &found); err != nil {
+	if _, err := c.call(within(ctx, repository), operation, installationID, http.MethodPost, path+"/labels", map[string][]string{"labels": labels}, &found); err != nil {
 		return nil, err
 	}
 	return names(found), nil

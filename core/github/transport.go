@@ -24,6 +24,7 @@ type transport struct {
 	base    http.RoundTripper
 	timeout time.Duration
 	prefix  string // the path of the API's root, without a trailing slash
+	agent   string // who asks, as every request has to say
 	metrics *metrics
 	logger  *slog.Logger
 }
@@ -46,7 +47,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	defer cancel()
 	route := routeOf(req.Method, strings.TrimPrefix(req.URL.Path, t.prefix))
 	start := time.Now()
-	answer, err := t.exchange(req.WithContext(ctx))
+	answer, err := t.exchange(t.introduced(req.WithContext(ctx)))
 	took := time.Since(start)
 	status := "error"
 	if err == nil {
@@ -59,6 +60,33 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		t.logger.Debug("called GitHub", "route", route, "path", req.URL.Path, "status", status, "duration", took)
 	}
 	return answer, err
+}
+
+const (
+	apiVersion   = "2022-11-28"
+	mediaType    = "application/vnd.github+json"
+	oldMediaType = "application/vnd.github.v3+json" // which the libraries above ask for
+)
+
+// introduced returns the request with the headers that GitHub documents. The
+// libraries above ask for a media type of old, some of them twice, and fetch
+// tokens without saying who they are.
+func (t *transport) introduced(req *http.Request) *http.Request {
+	header := req.Header.Clone()
+	if header == nil {
+		header = make(http.Header)
+	}
+	accept := mediaType
+	for _, asked := range header.Values("Accept") {
+		if asked != oldMediaType {
+			accept = asked // a special form, as of raw contents
+		}
+	}
+	header.Set("Accept", accept)
+	header.Set("X-GitHub-Api-Version", apiVersion)
+	header.Set("User-Agent", t.agent)
+	req.Header = header
+	return req
 }
 
 func (t *transport) exchange(req *http.Request) (*http.Response, error) {

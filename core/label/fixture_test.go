@@ -20,6 +20,7 @@ import (
 	"github.com/dispatchai/dispatchai/app/simulate"
 	"github.com/dispatchai/dispatchai/core/eventlog"
 	"github.com/dispatchai/dispatchai/core/github"
+	"github.com/dispatchai/dispatchai/core/github/githubtest"
 	"github.com/dispatchai/dispatchai/core/label"
 	"github.com/dispatchai/dispatchai/core/store"
 	"github.com/dispatchai/dispatchai/core/store/sqlite"
@@ -73,8 +74,10 @@ func newFixtureAt(t testing.TB, limits simulate.RateLimits, clock simulate.Clock
 	f := &fixture{TB: t, ctx: ctx, clock: clock, revision: map[triage.IssueKey]int64{}, calls: prometheus.NewRegistry()}
 	key, err := privateKey()
 	f.check(err)
+	watch := githubtest.Watch(t, githubtest.Everything)
 	f.github, err = simulate.New(simulate.Options{
 		Seed: 11, PrivateKey: key, RateLimits: limits, Clock: clock, AuthClock: simulate.Real{},
+		OnRequest: func(e simulate.Exchange) { watch(githubtest.Exchange(e)) },
 		OnEvent: func(e simulate.Event) {
 			if e.Action == "labeled" && e.Bot {
 				f.mu.Lock()
