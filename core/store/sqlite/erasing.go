@@ -33,7 +33,7 @@ func repositoryTables() []repositoryTable {
 		{"label_ledger_history", "id", true},
 		{"label_ledger", "number", true},
 		{"repository_labels", "label_key", false},
-		{"embedding_vocabularies", "repository_id", false},
+		{"embedding_vocabularies", "model", false},
 	}
 }
 
