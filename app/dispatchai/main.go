@@ -40,7 +40,7 @@ func newCommand() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.AddCommand(
-		serveCommand(), demoCommand(), doctorCommand(), deadCommand(), migrateCommand(), pluginCommand(), versionCommand(),
+		serveCommand(), demoCommand(), doctorCommand(), deadCommand(), migrateCommand(), pluginCommand(), undoCommand(), versionCommand(),
 	)
 	return root
 }

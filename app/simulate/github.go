@@ -134,7 +134,7 @@ type GitHub struct {
 	requests  atomic.Uint64
 	pings     atomic.Uint64
 
-	ids struct{ account, repository, issue, comment, label, event, installation atomic.Int64 }
+	ids struct{ account, repository, issue, comment, label, event, installation, reaction atomic.Int64 }
 
 	mu            sync.RWMutex
 	accounts      map[string]*account
@@ -170,6 +170,7 @@ func New(o Options) (*GitHub, error) {
 	g.ids.repository.Store(900_000_000)
 	g.ids.issue.Store(3_100_000_000)
 	g.ids.comment.Store(2_900_000_000)
+	g.ids.reaction.Store(290_000_000)
 	g.ids.label.Store(8_200_000_000)
 	g.ids.event.Store(17_000_000_000)
 	g.ids.installation.Store(64_000_000)

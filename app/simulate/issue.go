@@ -36,6 +36,7 @@ type comment struct {
 	association string
 	viaApp      bool
 	body        string
+	reactions   []reaction
 	created     time.Time
 	updated     time.Time
 }
@@ -130,7 +131,7 @@ func (is *issue) object(d *document, name string, g *GitHub, r *repository) {
 		d.members([]byte(`"sub_issues_summary":{"total":0,"completed":0,"percent_completed":0},` +
 			`"issue_dependencies_summary":{"blocked_by":0,"total_blocked_by":0,"blocking":0,"total_blocking":0}`))
 	}
-	reactions(d, api)
+	reactions(d, api, nil)
 	d.str("timeline_url", api+"/timeline")
 	is.app(d, g)
 	d.text("state_reason", is.stateReason)
@@ -203,13 +204,6 @@ func (is *issue) pullRequest(d *document, r *repository) {
 	d.end('}')
 }
 
-func reactions(d *document, api string) {
-	d.object("reactions")
-	d.str("url", api+"/reactions")
-	d.members([]byte(`"total_count":0,"+1":0,"-1":0,"laugh":0,"hooray":0,"confused":0,"heart":0,"rocket":0,"eyes":0`))
-	d.end('}')
-}
-
 func (m *comment) object(d *document, name string, g *GitHub, r *repository) {
 	if name != "" {
 		d.key(name)
@@ -228,7 +222,7 @@ func (m *comment) object(d *document, name string, g *GitHub, r *repository) {
 	d.instant("updated_at", m.updated)
 	d.str("author_association", m.association)
 	d.str("body", m.body)
-	reactions(d, api)
+	reactions(d, api, m.reactions)
 	if m.viaApp {
 		d.raw("performed_via_github_app", g.appObject)
 	} else {

@@ -57,6 +57,9 @@ func (g *GitHub) routeAll() {
 		{pattern: "GET" + repo + "/issues/comments/{id}", access: forRepository, needs: issuesRead, docs: "/issues/comments#get-an-issue-comment", handle: getComment},
 		{pattern: "PATCH" + repo + "/issues/comments/{id}", access: forRepository, needs: issuesWrite, content: true, docs: "/issues/comments#update-an-issue-comment", handle: updateComment},
 		{pattern: "DELETE" + repo + "/issues/comments/{id}", access: forRepository, needs: issuesWrite, content: true, docs: "/issues/comments#delete-an-issue-comment", handle: deleteComment},
+		{pattern: "GET" + repo + "/issues/comments/{id}/reactions", access: forRepository, needs: issuesRead, docs: "/reactions/reactions#list-reactions-for-an-issue-comment", handle: listReactions},
+		{pattern: "POST" + repo + "/issues/comments/{id}/reactions", access: forRepository, needs: issuesWrite, content: true, docs: "/reactions/reactions#create-reaction-for-an-issue-comment", handle: createReaction},
+		{pattern: "DELETE" + repo + "/issues/comments/{id}/reactions/{reaction}", access: forRepository, needs: issuesWrite, content: true, docs: "/reactions/reactions#delete-an-issue-comment-reaction", handle: deleteReaction},
 		{pattern: "GET" + repo + "/issues/{number}/events", access: forRepository, needs: issuesRead, docs: "/issues/events#list-issue-events", handle: listEvents},
 		{pattern: "GET" + repo + "/issues/{number}/timeline", access: forRepository, needs: issuesRead, docs: "/issues/timeline#list-timeline-events-for-an-issue", handle: listTimeline},
 	} {

@@ -66,7 +66,7 @@ func (w *Worker) classify(ctx context.Context, works []*work) {
 		for i, o := range outcomes {
 			if o.Err == nil {
 				answered[i] = true
-				merge(merged[i], o)
+				merge(merged[i], o, asked[i].directives())
 			} else if err := pluginError(o.Err); eventlog.IsPermanent(err) {
 				refused[i] = err
 			} else if asked[i].err == nil {
@@ -91,9 +91,13 @@ func (w *Worker) classify(ctx context.Context, works []*work) {
 	w.metrics.classifySeconds.Observe(w.Now().Sub(began).Seconds())
 }
 
-// merge keeps, field by field, the more confident answer.
-func merge(into *triage.Classification, o plugin.Outcome) {
+// merge keeps, field by field, the more confident answer that was not withdrawn.
+func merge(into *triage.Classification, o plugin.Outcome, directives triage.Directives) {
 	for f, a := range o.Fields {
+		a, left := directives.Withhold(f, a)
+		if !left {
+			continue
+		}
 		if held, ok := into.Fields[f]; !ok || a.Confidence > held.Confidence {
 			into.Fields[f] = a
 		}

@@ -129,8 +129,11 @@ func (w *Worker) decide(ctx context.Context, k *work) error {
 	} else {
 		k.change.Issue, k.change.Partial = k.state.Issue, true
 	}
-	if e.Kind == triage.KindCorrection {
+	switch e.Kind {
+	case triage.KindCorrection:
 		return w.decideCorrection(k)
+	case triage.KindUndo:
+		return decideUndo(k)
 	}
 	if k.state.Deleted {
 		return nil // late news of an issue that nobody sees any more
@@ -139,6 +142,7 @@ func (w *Worker) decide(ctx context.Context, k *work) error {
 	switch e.Kind {
 	case triage.KindReclassify:
 		k.classify = true
+		k.change.Directives.AskedAnew = e.ReceivedAt
 	case triage.KindLabelChange:
 		if err := w.decideLabelChange(ctx, k); err != nil {
 			return err
@@ -163,6 +167,17 @@ func (w *Worker) decide(ctx context.Context, k *work) error {
 	return nil
 }
 
+// decideUndo remembers what was withdrawn; the classification itself stays as
+// the plugins made it.
+func decideUndo(k *work) error {
+	if k.event.Undo == nil {
+		return eventlog.Permanent(errors.New("an undo event without the answers to withdraw"))
+	}
+	k.change.EventType = triage.Directed
+	k.change.Directives.Withdrawals = k.event.Undo.Withdrawals(k.event.ID, k.event.ReceivedAt)
+	return nil
+}
+
 // current is the issue as it will stand once the change is stored.
 func (k *work) current() triage.Issue {
 	issue := k.state.Apply(k.change).State.Issue
@@ -171,6 +186,9 @@ func (k *work) current() triage.Issue {
 	}
 	return issue
 }
+
+// directives are those that hold once the change is stored.
+func (k *work) directives() triage.Directives { return k.state.Directives.With(k.change.Directives) }
 
 // echo tells that the event neither teaches nor asks anything: a bot's label,
 // most often our own coming back, or a comment, on an issue whose text was
@@ -386,6 +404,7 @@ func encodeResult(k *work) ([]byte, error) {
 		Classification: k.state.Effective(),
 		SimilarIssues:  k.state.Similar,
 		Corrections:    k.corrections(),
+		Ignored:        k.state.Directives.Ignored,
 	})
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }

@@ -226,6 +226,8 @@ func (d *drain) simple(rows []store.Desired) []store.Desired {
 		switch {
 		case !known || state.Repository.Removed:
 			d.done(row, "gone")
+		case row.Ignored:
+			d.done(row, "ignored")
 		case len(row.Labels) == 0 && len(d.scene.ledger[row.Issue]) == 0:
 			d.done(row, "unlabelled")
 		default:

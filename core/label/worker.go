@@ -125,7 +125,7 @@ func (w *Worker) HandleEnriched(ctx context.Context, batch []*eventlog.Record) [
 			outcomes[i] = eventlog.Permanent(fmt.Errorf("a record of %s that is not a result: %w", r.Topic, err))
 			continue
 		}
-		if e.Classification == nil || (e.EventType != triage.Classified && e.EventType != triage.Corrected) {
+		if e.Classification == nil || (e.EventType != triage.Classified && e.EventType != triage.Corrected && e.EventType != triage.Directed) {
 			continue
 		}
 		if key := e.Issue.Key(); key.RepositoryID <= 0 || key.Number <= 0 {
@@ -170,6 +170,7 @@ func (w *Worker) HandleEnriched(ctx context.Context, batch []*eventlog.Record) [
 			Revision:       e.Revision,
 			EventID:        e.EventID,
 			Labels:         triage.DesiredLabels(*e.Classification, w.taxonomy(e.Issue.Repository.ID, repository.Labels), w.Thresholds),
+			Ignored:        e.Ignored,
 			Traceparent:    batch[i].Header(eventlog.HeaderTraceparent),
 			ReceivedAt:     batch[i].ReceivedAt(),
 		})

@@ -102,16 +102,17 @@ type IssueState struct {
 	Classification *triage.Classification
 	Corrections    []triage.Correction
 	Similar        []triage.Neighbour
+	Directives     triage.Directives
 	Deleted        bool
 }
 
-// Effective is the classification with the corrections laid over it; nil
-// before the first classification.
+// Effective is the classification without what was withdrawn of it and with the
+// corrections laid over it; nil before the first classification.
 func (s IssueState) Effective() *triage.Classification {
 	if s.Classification == nil {
 		return nil
 	}
-	c := triage.Effective(*s.Classification, s.Corrections)
+	c := triage.Effective(s.Directives.Without(*s.Classification), s.Corrections)
 	return &c
 }
 
@@ -147,6 +148,8 @@ type IssueChange struct {
 	Corrections []triage.Correction
 	// Ledger holds what the event tells about labels the app wrote.
 	Ledger []LedgerObservation
+	// Directives are added to the issue's own; see triage.Directives.With.
+	Directives triage.Directives
 }
 
 // LedgerObservation is news of a label of ours that came from GitHub. An
@@ -270,8 +273,26 @@ type Labelling interface {
 	// Vetoed one is ErrConflict, and nothing is recorded: somebody vetoed the
 	// label since the ledger was read, so read it again. A row recorded twice counts once.
 	RecordLedger(ctx context.Context, entries []triage.LedgerEntry) error
+	// ListLedger returns a page of the newest rows of a plugin's labels, in the
+	// order of their issues and labels; all of an issue's stand on one page. An
+	// empty page is the end.
+	ListLedger(ctx context.Context, filter LedgerFilter) ([]triage.LedgerEntry, error)
 	// DesiredPending counts the rows that wait, due or not.
 	DesiredPending(ctx context.Context) (int64, error)
+}
+
+// LedgerFilter narrows ListLedger.
+type LedgerFilter struct {
+	Plugin  string
+	Version string // "" means every version
+	// Since leaves out labels that were meant to be added (CreatedAt) before.
+	Since time.Time
+	// RepositoryIDs: nil means all, an empty list none.
+	RepositoryIDs []int64
+	// After is the last issue of the page before.
+	After triage.IssueKey
+	// Issues is how many are on a page, at least 1.
+	Issues int
 }
 
 // Desired is the labels that an issue should carry from the app.
@@ -282,6 +303,8 @@ type Desired struct {
 	EventID        string
 	Traceparent    string
 	Labels         []triage.DesiredLabel
+	// Ignored issues are left as they are, whatever Labels holds.
+	Ignored bool
 	// Backfill rows wait behind live ones.
 	Backfill bool
 	// ReceivedAt is when the delivery behind it was accepted, for latency.

@@ -20,6 +20,8 @@ const (
 	KindCorrection Kind = "correction"
 	// KindReclassify: a person asked for the issue to be classified anew.
 	KindReclassify Kind = "reclassify"
+	// KindUndo: an operator withdraws what plugins answered; Undo is set.
+	KindUndo Kind = "undo"
 	// KindInstallation: the App was installed, removed, suspended or unsuspended
 	// (Action is GitHub's); Installation and Added are set.
 	KindInstallation Kind = "installation"
@@ -53,6 +55,7 @@ type Event struct {
 	PreviousLabel  string           `json:"previous_label,omitempty"`
 	Comment        *Comment         `json:"comment,omitempty"`
 	Correction     *CorrectionInput `json:"correction,omitempty"`
+	Undo           *UndoInput       `json:"undo,omitempty"`
 	Installation   *Installation    `json:"installation,omitempty"`
 	Added          []Repository     `json:"added,omitempty"`
 	Removed        []Repository     `json:"removed,omitempty"`

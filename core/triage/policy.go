@@ -285,7 +285,7 @@ func (c *labelCase) taken(v LabelView, labels map[string]*labelCase) bool {
 		if !ok || m.Field != c.want.Field {
 			continue
 		}
-		if other, known := labels[LabelKey(name)]; known && other.row != nil && other.row.State.Holds() {
+		if other, known := labels[LabelKey(name)]; known && other.row != nil && other.row.State.Holds() && !other.unclear {
 			continue
 		}
 		if m.Value == c.want.Value || c.want.Source != SourceHuman && !c.want.Field.Multiple() {

@@ -36,7 +36,8 @@ func issueColumns(body string) string {
 	CASE WHEN i.corrections > 0 THEN (
 		SELECT json_group_array(json_object('event_id', k.event_id, 'field', k.field, 'old', json(k.old_values),
 			'new', json(k.new_values), 'actor', k.actor, 'reason', k.reason, 'source', k.source, 'micros', k.at) ORDER BY k.at, k.id)
-		FROM corrections k WHERE k.issue_id = i.id) ELSE '' END`
+		FROM corrections k WHERE k.issue_id = i.id) ELSE '' END,
+	coalesce((SELECT d.directives FROM issue_directives d WHERE d.issue_id = i.id), '')`
 }
 
 const issueJoins = `
@@ -70,11 +71,11 @@ func scanIssue(rows *sql.Rows) (*issueRow, error) {
 	s := &row.state
 	i, r := &s.Issue, &s.Issue.Repository
 	var (
-		labels, fields, similar, corrections     sql.RawBytes
-		created, updated, received, classifiedAt int64
-		closed                                   sql.NullInt64
-		classified                               bool
-		c                                        triage.Classification
+		labels, fields, similar, corrections, directives sql.RawBytes
+		created, updated, received, classifiedAt         int64
+		closed                                           sql.NullInt64
+		classified                                       bool
+		c                                                triage.Classification
 	)
 	err := rows.Scan(&row.id, &r.ID, &i.Number, &i.ID, &i.Title, &i.Body, &i.State,
 		&i.Author.Login, &i.Author.Type, &i.AuthorAssociation, &labels, &i.URL,
@@ -83,7 +84,7 @@ func scanIssue(rows *sql.Rows) (*issueRow, error) {
 		&r.InstallationID, &r.FullName, &r.Private, &r.Removed,
 		&classified, &c.DeliveryID, &fields, &c.Reasoning,
 		&c.Usage.InputTokens, &c.Usage.OutputTokens, &c.Usage.CostUSD,
-		&similar, &classifiedAt, &corrections)
+		&similar, &classifiedAt, &corrections, &directives)
 	if err != nil {
 		return nil, err
 	}
@@ -116,6 +117,11 @@ func scanIssue(rows *sql.Rows) (*issueRow, error) {
 		for _, k := range stored {
 			k.Issue, k.At = i.Key(), fromMicros(k.Micros)
 			s.Corrections = append(s.Corrections, k.Correction)
+		}
+	}
+	if len(directives) > 0 {
+		if err := json.Unmarshal(directives, &s.Directives); err != nil {
+			return nil, fmt.Errorf("directives of issue %s: %w", i.Key(), err)
 		}
 	}
 	return row, nil

@@ -32,16 +32,16 @@ func (s *Store) SaveDesired(ctx context.Context, rows []store.Desired) (err erro
 			// A live row that still waits stays live under a later backfill. A row in
 			// hand stays so: its owner finds on settling it that it moved on.
 			if _, err := t.exec(`INSERT INTO desired_labels (repository_id, number, installation_id, revision, event_id, traceparent, labels,
-					backfill, received_at, attempts, not_before, last_error, settled)
-				VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, '', 0)
+					backfill, received_at, ignored, attempts, not_before, last_error, settled)
+				VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, '', 0)
 				ON CONFLICT (repository_id, number) DO UPDATE SET
 					claimed_by = CASE WHEN desired_labels.installation_id = excluded.installation_id THEN claimed_by END,
 					backfill = CASE WHEN settled = 0 THEN min(desired_labels.backfill, excluded.backfill) ELSE excluded.backfill END,
 					installation_id = excluded.installation_id, revision = excluded.revision, event_id = excluded.event_id,
-					traceparent = excluded.traceparent, labels = excluded.labels, received_at = excluded.received_at,
+					traceparent = excluded.traceparent, labels = excluded.labels, received_at = excluded.received_at, ignored = excluded.ignored,
 					attempts = 0, not_before = 0, last_error = '', settled = 0
 				WHERE excluded.revision > desired_labels.revision`,
-				d.Issue.RepositoryID, d.Issue.Number, d.InstallationID, d.Revision, d.EventID, d.Traceparent, labels[i], d.Backfill, micros(d.ReceivedAt)); err != nil {
+				d.Issue.RepositoryID, d.Issue.Number, d.InstallationID, d.Revision, d.EventID, d.Traceparent, labels[i], d.Backfill, micros(d.ReceivedAt), d.Ignored); err != nil {
 				return err
 			}
 		}
@@ -155,7 +155,7 @@ func claimable(t *tx, claim store.Claim, now int64) ([]int64, error) {
 
 // takeRows hands the installation's due rows to the claim's owner.
 func takeRows(t *tx, claim store.Claim, installationID, now int64) ([]store.Desired, error) {
-	rows, err := t.query(context.Background(), `SELECT d.id, d.repository_id, d.number, d.revision, d.event_id, d.traceparent, d.labels, d.backfill, d.received_at, d.attempts
+	rows, err := t.query(context.Background(), `SELECT d.id, d.repository_id, d.number, d.revision, d.event_id, d.traceparent, d.labels, d.backfill, d.received_at, d.ignored, d.attempts
 		FROM desired_labels d LEFT JOIN repositories r ON r.id = d.repository_id
 		WHERE d.settled = 0 AND d.claimed_by IS NULL AND d.installation_id = ? AND d.not_before <= ? AND coalesce(r.removed, 0) = 0
 		ORDER BY d.backfill, d.received_at, d.id LIMIT ?`, installationID, now, claim.MaxIssues)
@@ -168,7 +168,7 @@ func takeRows(t *tx, claim store.Claim, installationID, now int64) ([]store.Desi
 		d := store.Desired{InstallationID: installationID}
 		var id, received int64
 		var labels sql.RawBytes
-		if err := rows.Scan(&id, &d.Issue.RepositoryID, &d.Issue.Number, &d.Revision, &d.EventID, &d.Traceparent, &labels, &d.Backfill, &received, &d.Attempts); err != nil {
+		if err := rows.Scan(&id, &d.Issue.RepositoryID, &d.Issue.Number, &d.Revision, &d.EventID, &d.Traceparent, &labels, &d.Backfill, &received, &d.Ignored, &d.Attempts); err != nil {
 			return err
 		}
 		if err := json.Unmarshal(labels, &d.Labels); err != nil {

@@ -29,6 +29,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"Texts", textTests},
 		{"Corrections", correctionTests},
 		{"Observations", observationTests},
+		{"Directives", directiveTests},
 		{"Neighbours", neighbourTests},
 		{"Directory", directoryTests},
 		{"Desired", desiredTests},
