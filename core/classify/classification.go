@@ -34,6 +34,9 @@ func (w *Worker) classify(ctx context.Context, works []*work) {
 	issues := make([]triage.Issue, len(asked))
 	for i, k := range asked {
 		issues[i] = k.current()
+		if replies := k.directives().Replies; replies != "" {
+			issues[i].Body += "\n\n" + replies
+		}
 	}
 	embeddings, err := w.embed(ctx, asked, issues)
 	if err != nil {
@@ -84,7 +87,7 @@ func (w *Worker) classify(ctx context.Context, works []*work) {
 		}
 		k.change.EventType = triage.Classified
 		k.change.Classification = merged[i]
-		k.change.TextHash = textHash(issues[i])
+		k.change.TextHash = textHash(k.current())
 		k.change.Similar = similar[i]
 		k.change.Embedding = embeddings[i]
 	}
@@ -208,7 +211,7 @@ func (w *Worker) loadTaxonomies(ctx context.Context, works []*work) {
 	byRepository := make(map[int64][]*work)
 	var ids []int64
 	for _, k := range works {
-		if k.err != nil || k.applied || k.event.Kind == triage.KindPullRequest || k.echo() {
+		if k.err != nil || k.applied && len(k.commands) == 0 || k.event.Kind == triage.KindPullRequest || k.echo() {
 			continue
 		}
 		id := k.key.RepositoryID

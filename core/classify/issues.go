@@ -28,6 +28,10 @@ type work struct {
 	applied   bool // by an earlier run
 	catalogue *catalogue
 
+	policy    triage.RetriagePolicy
+	commands  []triage.Command // of somebody who may give them
+	reactions []triage.Reaction
+
 	change   store.IssueChange
 	classify bool
 	stored   bool // by this run
@@ -102,14 +106,20 @@ func (w *Worker) prepare(ctx context.Context, works []*work) {
 			continue
 		}
 		k.state, k.known = states[k.key]
+		k.policy = w.Policy(k.key.RepositoryID)
 		if was, ok := applied[k.event.ID]; ok {
 			k.applied, k.emit = true, was.EventType
 		} else if k.event.Issue == nil && !k.known {
 			k.err = eventlog.Permanent(fmt.Errorf("a %s event for issue %s, which is not known", k.event.Kind, k.key))
 		}
 	}
+	w.loadCommands(ctx, works)
 	w.loadTaxonomies(ctx, works)
 	for _, k := range works {
+		if k.err == nil && k.applied && len(k.commands) > 0 {
+			// What was published may not have been; then so is the acknowledgement now.
+			k.obey(&store.IssueChange{})
+		}
 		if k.err == nil && !k.applied && k.event.Kind != triage.KindPullRequest {
 			k.err = w.decide(ctx, k)
 		}
@@ -139,10 +149,20 @@ func (w *Worker) decide(ctx context.Context, k *work) error {
 		return nil // late news of an issue that nobody sees any more
 	}
 
+	asked := false // for a classification, by a person
 	switch e.Kind {
 	case triage.KindReclassify:
-		k.classify = true
+		asked = true
 		k.change.Directives.AskedAnew = e.ReceivedAt
+	case triage.KindComment:
+		if len(k.commands) > 0 {
+			k.change.EventType = triage.Directed
+			asked = k.obey(&k.change)
+		}
+		if k.repliesToRequest() {
+			k.classify = true
+			k.change.Directives.Replies = e.Comment.Body
+		}
 	case triage.KindLabelChange:
 		if err := w.decideLabelChange(ctx, k); err != nil {
 			return err
@@ -161,8 +181,11 @@ func (w *Worker) decide(ctx context.Context, k *work) error {
 	opened := e.Kind == triage.KindIssue && (e.Action == "opened" || e.Action == "reopened")
 	unseen := k.state.Classification == nil && (current.State != "closed" || opened)
 	edited := !k.change.Partial && k.state.Classification != nil && textHash(current) != k.state.TextHash
-	if unseen || edited {
-		k.classify = true
+	reopened := e.Kind == triage.KindIssue && e.Action == "reopened" && current.State != "closed"
+	again := edited && k.policy.Edit || reopened && k.policy.Reopen
+	k.classify = asked || (k.classify || unseen || again) && !k.directives().Ignored
+	if (edited || reopened) && k.policy.NeedsInfo.Ask && k.change.EventType == triage.Updated {
+		k.change.EventType = triage.Directed // what its author is to be asked may have changed
 	}
 	return nil
 }
@@ -196,7 +219,7 @@ func (k *work) directives() triage.Directives { return k.state.Directives.With(k
 func (k *work) echo() bool {
 	e := k.event
 	quiet := e.Kind == triage.KindComment || (e.Kind == triage.KindLabelChange && e.Sender.Type == triage.ActorBot)
-	return quiet && e.Issue != nil && k.state.Classification != nil &&
+	return quiet && len(k.commands) == 0 && e.Issue != nil && k.state.Classification != nil &&
 		e.Issue.Title == k.state.Issue.Title && e.Issue.Body == k.state.Issue.Body && textHash(*e.Issue) == k.state.TextHash
 }
 
@@ -346,7 +369,7 @@ func (w *Worker) publish(ctx context.Context, works []*work) {
 		if k.err != nil || k.emit == "" {
 			continue
 		}
-		value, err := encodeResult(k)
+		value, err := w.encodeResult(k)
 		if err != nil {
 			k.err = eventlog.Permanent(fmt.Errorf("encode the result: %w", err))
 			continue
@@ -387,11 +410,12 @@ func publishFault(err error) error {
 // characters, so only a payload that is not GitHub's is ever cut.
 const maxPublishedBody = 1 << 20
 
-func encodeResult(k *work) ([]byte, error) {
+func (w *Worker) encodeResult(k *work) ([]byte, error) {
 	issue := k.state.Issue
 	if len(issue.Body) > maxPublishedBody {
 		issue.Body = strings.ToValidUTF8(issue.Body[:maxPublishedBody], "") + "\n\n[cut by DispatchAI]"
 	}
+	effective := k.state.Effective()
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false) // people read this, and browsers do not
@@ -401,10 +425,12 @@ func encodeResult(k *work) ([]byte, error) {
 		Revision:       k.state.Revision,
 		ReceivedAt:     k.state.ReceivedAt,
 		Issue:          issue,
-		Classification: k.state.Effective(),
+		Classification: effective,
 		SimilarIssues:  k.state.Similar,
 		Corrections:    k.corrections(),
 		Ignored:        k.state.Directives.Ignored,
+		Request:        k.policy.Request(k.state.Issue, effective, k.state.Directives.Replies, w.Now()),
+		Reactions:      k.reactions,
 	})
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }

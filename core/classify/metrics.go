@@ -14,6 +14,7 @@ type metrics struct {
 	classifySeconds prometheus.Histogram
 	latencySeconds  prometheus.Histogram
 	corrections     *prometheus.CounterVec
+	commands        *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer) metrics {
@@ -37,6 +38,9 @@ func newMetrics(r prometheus.Registerer) metrics {
 		corrections: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "dispatchai_classify_corrections_total", Help: "Corrections recorded, by field and source.",
 		}, []string{"field", "source"}),
+		commands: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "dispatchai_classify_commands_total", Help: "Comments with /dispatch commands, by outcome (done, unclear, refused: its author lacks the triage permission).",
+		}, []string{"outcome"}),
 	}
 }
 
@@ -61,6 +65,13 @@ func (m metrics) event(k *work) {
 	}
 	if k.change.Classification != nil {
 		m.latencySeconds.Observe(k.change.Classification.ClassifiedAt.Sub(k.event.ReceivedAt).Seconds())
+	}
+	for _, r := range k.reactions {
+		outcome := "done"
+		if r.Content != triage.ReactionDone {
+			outcome = "unclear"
+		}
+		m.commands.WithLabelValues(outcome).Inc()
 	}
 	for _, c := range k.change.Corrections {
 		m.corrections.WithLabelValues(string(c.Field), string(c.Source)).Inc()

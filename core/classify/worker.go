@@ -50,9 +50,10 @@ type publisher interface {
 type gitHub interface {
 	AppSlug(ctx context.Context) (string, error)
 	RepositoryLabels(ctx context.Context, installationID int64, repository triage.Repository) ([]triage.RepositoryLabel, error)
+	RepositoryPermission(ctx context.Context, installationID int64, repository triage.Repository, login string) (github.Permission, error)
 }
 
-// Config is what a Worker is made of. Everything is required but Now.
+// Config is what a Worker is made of. Everything is required but Policy and Now.
 type Config struct {
 	Store     storage
 	Publisher publisher
@@ -60,6 +61,9 @@ type Config struct {
 	// Classifiers are asked in this order; a field keeps the most confident
 	// answer. The first one that can embed provides the vectors.
 	Classifiers []Classifier
+	// Policy says what has a repository's issues looked at again; nil stands for
+	// triage.DefaultRetriagePolicy everywhere.
+	Policy func(repositoryID int64) triage.RetriagePolicy
 	// NeighbourLimit is how many similar issues are kept with an issue.
 	NeighbourLimit int
 	Logger         *slog.Logger
@@ -73,6 +77,8 @@ type Worker struct {
 	Config
 	taxonomies *lru.Cache[int64, *catalogue]
 	fetches    singleflight.Group // of label sets, by repository
+	rights     *lru.Cache[person, right]
+	asking     singleflight.Group // for rights
 	metrics    metrics
 }
 
@@ -92,6 +98,9 @@ func New(cfg Config) (*Worker, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.Policy == nil {
+		cfg.Policy = func(int64) triage.RetriagePolicy { return triage.DefaultRetriagePolicy() }
+	}
 	if cfg.NeighbourLimit == 0 {
 		cfg.NeighbourLimit = 5
 	}
@@ -99,7 +108,11 @@ func New(cfg Config) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Worker{Config: cfg, taxonomies: cache, metrics: newMetrics(cfg.Registerer)}, nil
+	rights, err := lru.New[person, right](cachedRights)
+	if err != nil {
+		return nil, err
+	}
+	return &Worker{Config: cfg, taxonomies: cache, rights: rights, metrics: newMetrics(cfg.Registerer)}, nil
 }
 
 // Express tells which records must not wait behind a model call: what people

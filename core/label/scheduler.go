@@ -226,9 +226,9 @@ func (d *drain) simple(rows []store.Desired) []store.Desired {
 		switch {
 		case !known || state.Repository.Removed:
 			d.done(row, "gone")
-		case row.Ignored:
+		case row.Ignored && len(row.Reactions) == 0:
 			d.done(row, "ignored")
-		case len(row.Labels) == 0 && len(d.scene.ledger[row.Issue]) == 0:
+		case len(row.Labels) == 0 && len(d.scene.ledger[row.Issue]) == 0 && row.Request == nil && len(row.Reactions) == 0:
 			d.done(row, "unlabelled")
 		default:
 			others = append(others, row)

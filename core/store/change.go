@@ -255,6 +255,16 @@ func (d Desired) Normalize() (Desired, error) {
 		labels[i] = cleanDesiredLabel(l)
 	}
 	d.Labels = labels
+	if d.Request != nil {
+		r := *d.Request
+		r.Text, r.Label = CleanText(r.Text), CleanText(r.Label)
+		d.Request = &r
+	}
+	reactions := make([]triage.Reaction, len(d.Reactions))
+	for i, r := range d.Reactions {
+		reactions[i] = triage.Reaction{CommentID: r.CommentID, Content: CleanText(r.Content)}
+	}
+	d.Reactions = reactions
 	return d, nil
 }
 

@@ -273,12 +273,36 @@ type Labelling interface {
 	// Vetoed one is ErrConflict, and nothing is recorded: somebody vetoed the
 	// label since the ledger was read, so read it again. A row recorded twice counts once.
 	RecordLedger(ctx context.Context, entries []triage.LedgerEntry) error
+	// LoadInfoRequest returns what is known of the comment that asks the issue's
+	// author for answers; its State is "" when there never was one.
+	LoadInfoRequest(ctx context.Context, issue triage.IssueKey) (InfoRequest, error)
+	// SaveInfoRequest replaces what is known of it.
+	SaveInfoRequest(ctx context.Context, request InfoRequest) error
 	// ListLedger returns a page of the newest rows of a plugin's labels, in the
 	// order of their issues and labels; all of an issue's stand on one page. An
 	// empty page is the end.
 	ListLedger(ctx context.Context, filter LedgerFilter) ([]triage.LedgerEntry, error)
 	// DesiredPending counts the rows that wait, due or not.
 	DesiredPending(ctx context.Context) (int64, error)
+}
+
+// RequestState is how far the one comment that asks for answers has come.
+type RequestState string
+
+// The comment is Intended before it is made, so that a crash in between is seen.
+const (
+	RequestIntended RequestState = "intended"
+	RequestWritten  RequestState = "written"
+	RequestGone     RequestState = "gone" // somebody deleted it: it is never made again
+)
+
+// InfoRequest is the comment by which an issue's author is asked for answers.
+type InfoRequest struct {
+	Issue     triage.IssueKey
+	State     RequestState
+	CommentID int64  // 0 before it is known
+	Text      string // as the app last wrote it
+	UpdatedAt time.Time
 }
 
 // LedgerFilter narrows ListLedger.
@@ -305,6 +329,11 @@ type Desired struct {
 	Labels         []triage.DesiredLabel
 	// Ignored issues are left as they are, whatever Labels holds.
 	Ignored bool
+	// Request is what the issue's author is to be asked, nil for nothing.
+	Request *triage.InfoRequest
+	// Reactions to comments are to be given once each. Those that were not yet
+	// when a later revision comes are given with it.
+	Reactions []triage.Reaction
 	// Backfill rows wait behind live ones.
 	Backfill bool
 	// ReceivedAt is when the delivery behind it was accepted, for latency.

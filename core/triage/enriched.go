@@ -39,4 +39,8 @@ type Enriched struct {
 	Corrections    []Correction    `json:"corrections,omitempty"`
 	// Ignored tells that nothing is to be written on the issue.
 	Ignored bool `json:"ignored,omitempty"`
+	// Request is what its author is to be asked, nil for nothing.
+	Request *InfoRequest `json:"request,omitempty"`
+	// Reactions are to be given to comments that the event brought.
+	Reactions []Reaction `json:"reactions,omitempty"`
 }
