@@ -26,6 +26,7 @@ func failpoints() []string {
 		"label/before-desired", "label/after-desired",
 		"label/before-intent", "label/after-intent", "label/after-add", "label/after-written",
 		"label/before-removal", "label/after-removal",
+		"label/before-request", "label/after-request", "label/after-comment", "label/after-comment-edit", "label/after-reaction",
 	}
 }
 
@@ -44,7 +45,7 @@ func TestFailpoints(t *testing.T) {
 			s := newSystem(t, simulate.Options{Seed: 11, Senders: 4})
 			s.binary = path
 			armed := filepath.Join(t.TempDir(), "armed")
-			s.env = []string{"DISPATCHAI_FAILPOINT=" + name, "DISPATCHAI_FAILPOINT_ARMED=" + armed}
+			s.env = []string{"DISPATCHAI_FAILPOINT=" + name, "DISPATCHAI_FAILPOINT_ARMED=" + armed, "DISPATCHAI_NEEDS_INFO=Operating system"}
 			s.start()
 			t.Cleanup(s.dump)
 			s.installTestRepository()
@@ -54,11 +55,13 @@ func TestFailpoints(t *testing.T) {
 				t.Fatal(err)
 			}
 			s.waitLabel(first, "kind/bug")
+			s.waitRequest(first, "- Operating system")
 
 			if err := os.WriteFile(armed, nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
 			var numbers []int
+			var command int64
 			for n := range 5 {
 				number, err := s.github.OpenIssue(ctx, testRepo, bugReport(10+n))
 				if err != nil {
@@ -73,6 +76,14 @@ func TestFailpoints(t *testing.T) {
 					s.waitLabel(n, "kind/bug")
 				}
 				s.correctInBackground(numbers[0])
+			case strings.HasSuffix(name, "-edit"):
+				if _, err := s.github.Comment(ctx, testRepo, first, bugReport(1).Author, "Operating system: Plan 9"); err != nil {
+					t.Fatal(err)
+				}
+			case strings.HasSuffix(name, "-reaction"):
+				if command, err = s.github.Comment(ctx, testRepo, first, "maia", "/dispatch priority high"); err != nil {
+					t.Fatal(err)
+				}
 			case strings.HasSuffix(name, "-directory"):
 				if err := s.github.CreateLabel(ctx, testRepo, "maia", simulate.Label{Name: "area/new", Color: "ffffff"}); err != nil {
 					t.Fatal(err)
@@ -96,6 +107,20 @@ func TestFailpoints(t *testing.T) {
 					continue
 				}
 				s.waitLabel(n, "kind/bug")
+			}
+			for _, n := range append(numbers, first) {
+				if strings.HasSuffix(name, "-removal") && n == numbers[0] {
+					continue // no bug any more, and its author was asked or not
+				}
+				says := "- Operating system"
+				if strings.HasSuffix(name, "-edit") && n == first {
+					says = "Thank you, that is all"
+				}
+				s.waitRequest(n, says)
+			}
+			if command != 0 {
+				s.waitReaction(command, "+1")
+				s.waitLabel(first, "priority/high")
 			}
 			s.assertLabelledOnce(append(numbers, first))
 		})

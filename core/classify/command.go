@@ -153,9 +153,9 @@ func (k *work) obey(change *store.IssueChange) (asked bool) {
 // repliesToRequest tells that the issue's author comments while answers are missing.
 func (k *work) repliesToRequest() bool {
 	e := k.event
-	if !k.policy.Comment || e.Action != "created" || e.Comment == nil || e.Comment.ViaApp || e.Sender.Type != triage.ActorUser ||
-		e.Sender.Login == "" || !strings.EqualFold(e.Sender.Login, k.current().Author.Login) {
+	if !k.policy.Comment || e.Kind != triage.KindComment || e.Action != "created" || e.Issue == nil || e.Comment == nil || e.Comment.ViaApp ||
+		e.Sender.Type != triage.ActorUser || e.Sender.Login == "" || !strings.EqualFold(e.Sender.Login, e.Issue.Author.Login) {
 		return false
 	}
-	return len(k.policy.Missing(k.current(), k.state.Effective(), k.state.Directives.Replies)) > 0
+	return len(k.policy.Missing(*e.Issue, k.state.Effective(), k.state.Directives.Replies)) > 0
 }

@@ -220,7 +220,8 @@ func (k *work) echo() bool {
 	e := k.event
 	quiet := e.Kind == triage.KindComment || (e.Kind == triage.KindLabelChange && e.Sender.Type == triage.ActorBot)
 	return quiet && len(k.commands) == 0 && e.Issue != nil && k.state.Classification != nil &&
-		e.Issue.Title == k.state.Issue.Title && e.Issue.Body == k.state.Issue.Body && textHash(*e.Issue) == k.state.TextHash
+		e.Issue.Title == k.state.Issue.Title && e.Issue.Body == k.state.Issue.Body && textHash(*e.Issue) == k.state.TextHash &&
+		!k.repliesToRequest()
 }
 
 // corrections are those that the event made, as they are stored.

@@ -284,7 +284,7 @@ func (c *labelCase) askedAfresh() bool {
 // ours tells whether the label, which is on the issue, is held to be the app's:
 // the ledger says so, and the history, which may lag, does not end in another's hand.
 func (c *labelCase) ours() bool {
-	return c.row != nil && c.row.State.Holds() && !(c.unclear && c.last != nil && !c.last.Ours)
+	return c.row != nil && c.row.State.Holds() && (!c.unclear || c.last == nil || c.last.Ours)
 }
 
 // taken tells whether a label that is not ours already decides the field.

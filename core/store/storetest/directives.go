@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"testing"
+	"time"
 
 	"github.com/dispatchai/dispatchai/core/store"
 	"github.com/dispatchai/dispatchai/core/triage"
@@ -95,5 +96,72 @@ var directiveTests = map[string]func(*testing.T, store.Store){
 		if _, err := s.ListLedger(testContext(t), store.LedgerFilter{Plugin: "rules"}); err == nil {
 			t.Error("a page of no issues was listed")
 		}
+	},
+}
+
+func claimOne(t *testing.T, s store.Store, owner string, second float64) store.Desired {
+	t.Helper()
+	claimed, err := s.ClaimDesired(testContext(t), store.Claim{Owner: owner, Now: at(second), LeaseFor: time.Minute, MaxInstallations: 1, MaxIssues: 10})
+	check(t, err)
+	if len(claimed) != 1 || len(claimed[0].Rows) != 1 {
+		t.Fatalf("claimed %+v, want one row", claimed)
+	}
+	return claimed[0].Rows[0]
+}
+
+var requestTests = map[string]func(*testing.T, store.Store){
+	"a request is kept as given": func(t *testing.T, s store.Store) {
+		got, err := s.LoadInfoRequest(testContext(t), ledgerKey)
+		check(t, err)
+		equal(t, "before the first", got, store.InfoRequest{Issue: ledgerKey})
+		for _, r := range []store.InfoRequest{
+			{Issue: ledgerKey, State: store.RequestIntended, UpdatedAt: at(1)},
+			{Issue: ledgerKey, State: store.RequestWritten, CommentID: 1 << 40, Text: "Please add:\n\n- Version", UpdatedAt: at(2)},
+			{Issue: ledgerKey, State: store.RequestGone, CommentID: 7, UpdatedAt: at(3)},
+		} {
+			check(t, s.SaveInfoRequest(testContext(t), r))
+			got, err := s.LoadInfoRequest(testContext(t), ledgerKey)
+			check(t, err)
+			equal(t, string(r.State), got, r)
+		}
+		got, err = s.LoadInfoRequest(testContext(t), triage.IssueKey{RepositoryID: 1, Number: 2})
+		check(t, err)
+		equal(t, "of another issue", got.State, store.RequestState(""))
+		if err := s.SaveInfoRequest(testContext(t), store.InfoRequest{State: store.RequestIntended}); err == nil {
+			t.Error("a request of no issue was saved")
+		}
+	},
+	"what a row carries comes back with it": func(t *testing.T, s store.Store) {
+		row := store.Desired{
+			Issue: ledgerKey, InstallationID: 10, Revision: 1, EventID: "e1", Labels: []triage.DesiredLabel{}, Ignored: true, ReceivedAt: at(0),
+			Request:   &triage.InfoRequest{Text: "Please add:", Open: true, Create: true, Label: "needs-info"},
+			Reactions: []triage.Reaction{{CommentID: 5, Content: "+1"}},
+		}
+		check(t, s.SaveDesired(testContext(t), []store.Desired{row}))
+		equal(t, "row", claimOne(t, s, "one", 1), row)
+	},
+	"reactions wait until a row is done": func(t *testing.T, s store.Store) {
+		one, two, three := triage.Reaction{CommentID: 1, Content: "+1"}, triage.Reaction{CommentID: 2, Content: "confused"}, triage.Reaction{CommentID: 3, Content: "+1"}
+		save := func(revision int64, reactions ...triage.Reaction) {
+			t.Helper()
+			check(t, s.SaveDesired(testContext(t), []store.Desired{{Issue: ledgerKey, InstallationID: 10, Revision: revision, EventID: "e", ReceivedAt: at(0), Reactions: reactions}}))
+		}
+		finish := func(owner string, revision int64, done bool) {
+			t.Helper()
+			check(t, s.FinishDesired(testContext(t), []store.DesiredResult{{Issue: ledgerKey, Revision: revision, Done: done, NotBefore: at(2)}}))
+			check(t, s.ReleaseInstallation(testContext(t), 10, owner, at(0)))
+		}
+		save(1, one)
+		save(2, two)
+		save(2, three) // the log replays
+		equal(t, "of two revisions", claimOne(t, s, "a", 3).Reactions, []triage.Reaction{one, two})
+		finish("a", 2, false)
+		equal(t, "after a failure", claimOne(t, s, "b", 4).Reactions, []triage.Reaction{one, two})
+		save(3, three) // meanwhile
+		finish("b", 2, true)
+		equal(t, "of a row that moved on", claimOne(t, s, "c", 5).Reactions, []triage.Reaction{one, two, three})
+		finish("c", 3, true)
+		save(4)
+		equal(t, "once done", len(claimOne(t, s, "d", 6).Reactions), 0)
 	},
 }

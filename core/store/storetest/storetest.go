@@ -30,6 +30,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"Corrections", correctionTests},
 		{"Observations", observationTests},
 		{"Directives", directiveTests},
+		{"Requests", requestTests},
 		{"Neighbours", neighbourTests},
 		{"Directory", directoryTests},
 		{"Desired", desiredTests},
