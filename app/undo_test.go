@@ -173,7 +173,8 @@ func TestUndo(t *testing.T) {
 			t.Errorf("issue %d (the %d.) ends with %v", n, i, issue.Labels)
 		}
 	}
-	detail, _ := s.issue(again)
+	var detail apiIssue
+	s.call("GET", fmt.Sprintf("/api/issues/%d", ids[again]), nil, &detail)
 	if detail.value("category") != "" || !slices.ContainsFunc(detail.Ledger, func(l apiLedgerEntry) bool { return l.Name == "kind/bug" && l.State == "removed" }) {
 		t.Errorf("the undone issue is shown as %q with %+v", detail.value("category"), detail.Ledger)
 	}

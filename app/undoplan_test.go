@@ -160,7 +160,7 @@ func TestUndoSpares(t *testing.T) {
 		for _, l := range one.Spare {
 			got[l.Reason] += l.Count
 		}
-		if report.Labels != want.off || report.Issues != want.off || len(one.Remove) != 1 || one.Remove[0].Count != want.off || fmt.Sprint(got) != fmt.Sprint(map[app.SpareReason]int(want.spared)) {
+		if report.Labels != want.off || report.Issues != want.off || len(one.Remove) != 1 || one.Remove[0].Count != want.off || fmt.Sprint(got) != fmt.Sprint(want.spared) {
 			t.Errorf("version %q: off %d of %d issues, spared %v; want %d and %v", version, report.Labels, report.Issues, got, want.off, want.spared)
 		}
 	}
