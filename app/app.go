@@ -29,6 +29,7 @@ import (
 	"github.com/dispatchai/dispatchai/core/plugin"
 	"github.com/dispatchai/dispatchai/core/reconcile"
 	"github.com/dispatchai/dispatchai/core/store"
+	"github.com/dispatchai/dispatchai/core/triage"
 )
 
 // The consumer groups of the pipeline.
@@ -247,7 +248,7 @@ func (a *App) openClassify() error {
 	a.openReconcile()
 	worker, err := classify.New(classify.Config{
 		Store: a.store, Publisher: a.producer, GitHub: a.github, Classifiers: classifiers, Enabled: a.pluginEnabled,
-		Logger: a.logger.With("part", "classify"), Registerer: a.registry,
+		Policy: a.retriage, Logger: a.logger.With("part", "classify"), Registerer: a.registry,
 	})
 	if err != nil {
 		return err
@@ -275,6 +276,22 @@ func (a *App) openReconcile() {
 		EraseAfter: a.options.EraseAfter, Logger: logger, Registerer: a.registry,
 	})
 	a.workers = append(a.workers, component{"reconciliation", worker.Run})
+}
+
+// needsInfoLabel stands on issues whose author was asked, where the repository has it.
+const needsInfoLabel = "needs-info"
+
+// retriage is what has a repository's issues looked at again.
+func (a *App) retriage(int64) triage.RetriagePolicy {
+	p := triage.DefaultRetriagePolicy()
+	if len(a.options.NeedsInfo) > 0 {
+		p.NeedsInfoLabel = needsInfoLabel
+		p.NeedsInfo = triage.NeedsInfoConfig{
+			Ask: true, Answers: a.options.NeedsInfo, Categories: []string{"bug"},
+			Comment: "Thank you for the report. To look into it we need a little more; please add it to the description above, or answer here:",
+		}
+	}
+	return p
 }
 
 // consumerBufferBytes bounds what each consumer has fetched and not finished: a

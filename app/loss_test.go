@@ -31,6 +31,7 @@ func failpoints() []string {
 		"log/before-compaction", "log/after-compaction", "log/after-compaction-trim",
 		"reconcile/before-begin", "reconcile/after-begin", "reconcile/after-step",
 		"reconcile/before-finish", "reconcile/after-finish", "reconcile/after-forget",
+		"label/before-request", "label/after-request", "label/after-comment", "label/after-comment-edit", "label/after-reaction",
 	}
 }
 
@@ -54,7 +55,7 @@ func TestFailpoints(t *testing.T) {
 			s := newSystem(t, options)
 			s.binary = path
 			armed := filepath.Join(t.TempDir(), "armed")
-			s.env = []string{"DISPATCHAI_FAILPOINT=" + name, "DISPATCHAI_FAILPOINT_ARMED=" + armed, "DISPATCHAI_ERASE_AFTER=0"}
+			s.env = []string{"DISPATCHAI_FAILPOINT=" + name, "DISPATCHAI_FAILPOINT_ARMED=" + armed, "DISPATCHAI_ERASE_AFTER=0", "DISPATCHAI_NEEDS_INFO=Operating system"}
 			s.start()
 			t.Cleanup(s.dump)
 			s.installTestRepository()
@@ -69,11 +70,13 @@ func TestFailpoints(t *testing.T) {
 				t.Fatal(err)
 			}
 			s.waitLabel(first, "kind/bug")
+			s.waitRequest(first, "- Operating system")
 
 			if err := os.WriteFile(armed, nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
 			var numbers []int
+			var command int64
 			for n := range opened {
 				number, err := s.github.OpenIssue(ctx, testRepo, bugReport(10+n))
 				if err != nil {
@@ -101,6 +104,14 @@ func TestFailpoints(t *testing.T) {
 					s.waitLabel(n, "kind/bug")
 				}
 				s.correctInBackground(numbers[0])
+			case strings.HasSuffix(name, "-edit"):
+				if _, err := s.github.Comment(ctx, testRepo, first, bugReport(1).Author, "Operating system: Plan 9"); err != nil {
+					t.Fatal(err)
+				}
+			case strings.HasSuffix(name, "-reaction"):
+				if command, err = s.github.Comment(ctx, testRepo, first, "maia", "/dispatch priority high"); err != nil {
+					t.Fatal(err)
+				}
 			case strings.HasSuffix(name, "-directory"):
 				if err := s.github.CreateLabel(ctx, testRepo, "maia", simulate.Label{Name: "area/new", Color: "ffffff"}); err != nil {
 					t.Fatal(err)
@@ -132,6 +143,20 @@ func TestFailpoints(t *testing.T) {
 					continue
 				}
 				s.waitLabel(n, "kind/bug")
+			}
+			for _, n := range append(numbers, first) {
+				if strings.HasSuffix(name, "-removal") && n == numbers[0] {
+					continue // no bug any more, and its author was asked or not
+				}
+				says := "- Operating system"
+				if strings.HasSuffix(name, "-edit") && n == first {
+					says = "Thank you, that is all"
+				}
+				s.waitRequest(n, says)
+			}
+			if command != 0 {
+				s.waitReaction(command, "+1")
+				s.waitLabel(first, "priority/high")
 			}
 			s.assertLabelledOnce(append(numbers, first))
 			if upkeep {

@@ -59,6 +59,10 @@ type Options struct {
 	PluginSettingsDir string        `env:"DISPATCHAI_PLUGIN_SETTINGS_DIR"`
 	PluginTimeout     time.Duration `env:"DISPATCHAI_PLUGIN_TIMEOUT" envDefault:"30s"`
 
+	// NeedsInfo are the headings of issue forms under which every bug report needs
+	// an answer; its author is asked for those that are missing. None: nobody is asked.
+	NeedsInfo []string `env:"DISPATCHAI_NEEDS_INFO"`
+
 	MaxWebhookRequests     int      `env:"MAX_WEBHOOK_REQUESTS" envDefault:"100"`
 	RateLimitWindowSeconds int      `env:"RATE_LIMIT_WINDOW_SECONDS" envDefault:"60"`
 	TrustedProxies         []string `env:"DISPATCHAI_TRUSTED_PROXIES"`

@@ -40,7 +40,7 @@ func newCommand() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.AddCommand(
-		serveCommand(), setupCommand(), demoCommand(), doctorCommand(), deadCommand(), erasuresCommand(), migrateCommand(), pluginCommand(), relayCommand(), versionCommand(),
+		serveCommand(), setupCommand(), demoCommand(), doctorCommand(), deadCommand(), erasuresCommand(), migrateCommand(), pluginCommand(), relayCommand(), undoCommand(), versionCommand(),
 	)
 	return root
 }

@@ -39,6 +39,9 @@ func (w *Worker) classify(ctx context.Context, works []*work) {
 	issues := make([]triage.Issue, len(asked))
 	for i, k := range asked {
 		issues[i] = k.current()
+		if replies := k.directives().Replies; replies != "" {
+			issues[i].Body += "\n\n" + replies
+		}
 	}
 	made, err := w.embed(ctx, asked, issues)
 	if err != nil {
@@ -80,7 +83,7 @@ func (w *Worker) classify(ctx context.Context, works []*work) {
 		for i, o := range outcomes {
 			if o.Err == nil {
 				answered[i] = true
-				merge(merged[i], o)
+				merge(merged[i], o, asked[i].directives())
 			} else if err := pluginError(o.Err); eventlog.IsPermanent(err) {
 				refused[i] = err
 			} else if asked[i].err == nil {
@@ -98,7 +101,7 @@ func (w *Worker) classify(ctx context.Context, works []*work) {
 		}
 		k.change.EventType = triage.Classified
 		k.change.Classification = merged[i]
-		k.change.TextHash = textHash(issues[i])
+		k.change.TextHash = textHash(k.current())
 		k.change.Similar = similar[i]
 		k.change.Embedding = embeddings[i].Embedding
 	}
@@ -113,9 +116,13 @@ const enabledAgain = 3 * time.Second
 // was let through would stay without labels.
 var errNoneEnabled = eventlog.RetryAfter(enabledAgain, errors.New("no classifier plugin is enabled; enable one with `dispatchai plugin enable NAME`"))
 
-// merge keeps, field by field, the more confident answer.
-func merge(into *triage.Classification, o plugin.Outcome) {
+// merge keeps, field by field, the more confident answer that was not withdrawn.
+func merge(into *triage.Classification, o plugin.Outcome, directives triage.Directives) {
 	for f, a := range o.Fields {
+		a, left := directives.Withhold(f, a)
+		if !left {
+			continue
+		}
 		if held, ok := into.Fields[f]; !ok || a.Confidence > held.Confidence {
 			into.Fields[f] = a
 		}
@@ -229,7 +236,7 @@ func (w *Worker) loadTaxonomies(ctx context.Context, works []*work) {
 	byRepository := make(map[int64][]*work)
 	var ids []int64
 	for _, k := range works {
-		if k.err != nil || k.applied || k.gone || k.event.Kind == triage.KindPullRequest || k.echo() {
+		if k.err != nil || k.applied && len(k.commands) == 0 || k.gone || k.event.Kind == triage.KindPullRequest || k.echo() {
 			continue
 		}
 		id := k.key.RepositoryID

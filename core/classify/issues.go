@@ -30,6 +30,10 @@ type work struct {
 	applied   bool // by an earlier run
 	catalogue *catalogue
 
+	policy    triage.RetriagePolicy
+	commands  []triage.Command // of somebody who may give them
+	reactions []triage.Reaction
+
 	change   store.IssueChange
 	classify bool
 	stored   bool  // by this run
@@ -108,14 +112,20 @@ func (w *Worker) prepare(ctx context.Context, works []*work) {
 			continue
 		}
 		k.state, k.known = states[k.key]
+		k.policy = w.Policy(k.key.RepositoryID)
 		if was, ok := applied[k.event.ID]; ok {
 			k.applied, k.emit, k.gone = true, was.EventType, !k.known
 		} else if k.event.Issue == nil && !k.known {
 			k.err = w.unknown(ctx, k)
 		}
 	}
+	w.loadCommands(ctx, works)
 	w.loadTaxonomies(ctx, works)
 	for _, k := range works {
+		if k.err == nil && k.applied && !k.gone && len(k.commands) > 0 {
+			// What was published may not have been; then so is the acknowledgement now.
+			k.obey(&store.IssueChange{})
+		}
 		if k.err == nil && !k.applied && !k.gone && k.event.Kind != triage.KindPullRequest {
 			k.err = w.decide(ctx, k)
 		}
@@ -148,16 +158,30 @@ func (w *Worker) decide(ctx context.Context, k *work) error {
 	} else {
 		k.change.Issue, k.change.Partial = k.state.Issue, true
 	}
-	if e.Kind == triage.KindCorrection {
+	switch e.Kind {
+	case triage.KindCorrection:
 		return w.decideCorrection(k)
+	case triage.KindUndo:
+		return decideUndo(k)
 	}
 	if k.state.Deleted {
 		return nil // late news of an issue that nobody sees any more
 	}
 
+	asked := false // for a classification, by a person
 	switch e.Kind {
 	case triage.KindReclassify:
-		k.classify = true
+		asked = true
+		k.change.Directives.AskedAnew = e.ReceivedAt
+	case triage.KindComment:
+		if len(k.commands) > 0 {
+			k.change.EventType = triage.Directed
+			asked = k.obey(&k.change)
+		}
+		if k.repliesToRequest() {
+			k.classify = true
+			k.change.Directives.Replies = e.Comment.Body
+		}
 	case triage.KindLabelChange:
 		if err := w.decideLabelChange(ctx, k); err != nil {
 			return err
@@ -180,9 +204,23 @@ func (w *Worker) decide(ctx context.Context, k *work) error {
 	opened := e.Kind == triage.KindIssue && (e.Action == "opened" || e.Action == "reopened")
 	unseen := k.state.Classification == nil && (current.State != "closed" || opened)
 	edited := !k.change.Partial && k.state.Classification != nil && textHash(current) != k.state.TextHash
-	if unseen || edited {
-		k.classify = true
+	reopened := e.Kind == triage.KindIssue && e.Action == "reopened" && current.State != "closed"
+	again := edited && k.policy.Edit || reopened && k.policy.Reopen
+	k.classify = asked || (k.classify || unseen || again) && !k.directives().Ignored
+	if (edited || reopened) && k.policy.NeedsInfo.Ask && k.change.EventType == triage.Updated {
+		k.change.EventType = triage.Directed // what its author is to be asked may have changed
 	}
+	return nil
+}
+
+// decideUndo remembers what was withdrawn; the classification itself stays as
+// the plugins made it.
+func decideUndo(k *work) error {
+	if k.event.Undo == nil {
+		return eventlog.Permanent(errors.New("an undo event without the answers to withdraw"))
+	}
+	k.change.EventType = triage.Directed
+	k.change.Directives.Withdrawals = k.event.Undo.Withdrawals(k.event.ID, k.event.ReceivedAt)
 	return nil
 }
 
@@ -195,14 +233,18 @@ func (k *work) current() triage.Issue {
 	return issue
 }
 
+// directives are those that hold once the change is stored.
+func (k *work) directives() triage.Directives { return k.state.Directives.With(k.change.Directives) }
+
 // echo tells that the event neither teaches nor asks anything: a bot's label,
 // most often our own coming back, or a comment, on an issue whose text was
 // judged already. Such events are as many as labels, and need no taxonomy.
 func (k *work) echo() bool {
 	e := k.event
 	quiet := e.Kind == triage.KindComment || (e.Kind == triage.KindLabelChange && e.Sender.Type == triage.ActorBot)
-	return quiet && e.Issue != nil && k.state.Classification != nil &&
-		e.Issue.Title == k.state.Issue.Title && e.Issue.Body == k.state.Issue.Body && textHash(*e.Issue) == k.state.TextHash
+	return quiet && len(k.commands) == 0 && e.Issue != nil && k.state.Classification != nil &&
+		e.Issue.Title == k.state.Issue.Title && e.Issue.Body == k.state.Issue.Body && textHash(*e.Issue) == k.state.TextHash &&
+		!k.repliesToRequest()
 }
 
 // corrections are those that the event made, as they are stored.
@@ -369,7 +411,7 @@ func (w *Worker) publish(ctx context.Context, works []*work) {
 		if k.err != nil || k.gone || k.emit == "" {
 			continue
 		}
-		value, err := encodeResult(k)
+		value, err := w.encodeResult(k)
 		if err != nil {
 			k.err = eventlog.Permanent(fmt.Errorf("encode the result: %w", err))
 			continue
@@ -446,11 +488,12 @@ func publishFault(err error) error {
 // characters, so only a payload that is not GitHub's is ever cut.
 const maxPublishedBody = 1 << 20
 
-func encodeResult(k *work) ([]byte, error) {
+func (w *Worker) encodeResult(k *work) ([]byte, error) {
 	issue := k.state.Issue
 	if len(issue.Body) > maxPublishedBody {
 		issue.Body = strings.ToValidUTF8(issue.Body[:maxPublishedBody], "") + "\n\n[cut by DispatchAI]"
 	}
+	effective := k.state.Effective()
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false) // people read this, and browsers do not
@@ -460,9 +503,12 @@ func encodeResult(k *work) ([]byte, error) {
 		Revision:       k.state.Revision,
 		ReceivedAt:     k.state.ReceivedAt,
 		Issue:          issue,
-		Classification: k.state.Effective(),
+		Classification: effective,
 		SimilarIssues:  k.state.Similar,
 		Corrections:    k.corrections(),
+		Ignored:        k.state.Directives.Ignored,
+		Request:        k.policy.Request(k.state.Issue, effective, k.state.Directives.Replies, w.Now()),
+		Reactions:      k.reactions,
 	})
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }

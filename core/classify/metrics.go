@@ -15,6 +15,7 @@ type metrics struct {
 	latencySeconds  prometheus.Histogram
 	corrections     *prometheus.CounterVec
 
+	commands          *prometheus.CounterVec
 	staleEmbeddings   prometheus.Gauge
 	renewedEmbeddings prometheus.Counter
 	vocabularies      prometheus.Counter
@@ -41,6 +42,9 @@ func newMetrics(r prometheus.Registerer) metrics {
 		corrections: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "dispatchai_classify_corrections_total", Help: "Corrections recorded, by field and source.",
 		}, []string{"field", "source"}),
+		commands: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "dispatchai_classify_commands_total", Help: "Comments with /dispatch commands, by outcome (done, unclear, refused: its author lacks the triage permission).",
+		}, []string{"outcome"}),
 		staleEmbeddings: f.NewGauge(prometheus.GaugeOpts{
 			Name: "dispatchai_classify_embeddings_stale", Help: "Embeddings of another model, or of an older vocabulary, that wait to be renewed.",
 		}),
@@ -76,6 +80,13 @@ func (m metrics) event(k *work) {
 	}
 	if k.change.Classification != nil {
 		m.latencySeconds.Observe(k.change.Classification.ClassifiedAt.Sub(k.event.ReceivedAt).Seconds())
+	}
+	for _, r := range k.reactions {
+		outcome := "done"
+		if r.Content != triage.ReactionDone {
+			outcome = "unclear"
+		}
+		m.commands.WithLabelValues(outcome).Inc()
 	}
 	for _, c := range k.change.Corrections {
 		m.corrections.WithLabelValues(string(c.Field), string(c.Source)).Inc()

@@ -53,9 +53,10 @@ type publisher interface {
 type gitHub interface {
 	AppSlug(ctx context.Context) (string, error)
 	RepositoryLabels(ctx context.Context, installationID int64, repository triage.Repository) ([]triage.RepositoryLabel, error)
+	RepositoryPermission(ctx context.Context, installationID int64, repository triage.Repository, login string) (github.Permission, error)
 }
 
-// Config is what a Worker is made of. Everything is required but Enabled and Now.
+// Config is what a Worker is made of. Everything is required but Enabled, Policy and Now.
 type Config struct {
 	Store     storage
 	Publisher publisher
@@ -67,6 +68,9 @@ type Config struct {
 	// has all of them asked. Where none is, events that need a classification
 	// wait until one is.
 	Enabled func(name string) bool
+	// Policy says what has a repository's issues looked at again; nil stands for
+	// triage.DefaultRetriagePolicy everywhere.
+	Policy func(repositoryID int64) triage.RetriagePolicy
 	// NeighbourLimit is how many similar issues are kept with an issue.
 	NeighbourLimit int
 	Logger         *slog.Logger
@@ -82,6 +86,8 @@ type Worker struct {
 	fetches    singleflight.Group // of label sets, by repository
 	weightings *weightings
 	upkeep     *upkeep
+	rights     *lru.Cache[person, right]
+	asking     singleflight.Group // for rights
 	metrics    metrics
 }
 
@@ -104,6 +110,9 @@ func New(cfg Config) (*Worker, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.Policy == nil {
+		cfg.Policy = func(int64) triage.RetriagePolicy { return triage.DefaultRetriagePolicy() }
+	}
 	if cfg.NeighbourLimit == 0 {
 		cfg.NeighbourLimit = 5
 	}
@@ -111,8 +120,12 @@ func New(cfg Config) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
+	rights, err := lru.New[person, right](cachedRights)
+	if err != nil {
+		return nil, err
+	}
 	return &Worker{
-		Config: cfg, taxonomies: cache, weightings: newWeightings(cfg.Store, cfg.Logger), upkeep: newUpkeep(), metrics: newMetrics(cfg.Registerer),
+		Config: cfg, taxonomies: cache, rights: rights, weightings: newWeightings(cfg.Store, cfg.Logger), upkeep: newUpkeep(), metrics: newMetrics(cfg.Registerer),
 	}, nil
 }
 

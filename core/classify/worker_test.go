@@ -93,7 +93,7 @@ func TestNullsInAnIssue(t *testing.T) {
 	}
 }
 
-func TestOnlyAChangedTextIsClassifiedAgain(t *testing.T) {
+func TestOnlyWhatChangedIsClassifiedAgain(t *testing.T) {
 	f := newFixture(t)
 	n := f.open(crashTitle, crashBody)
 	f.pass()
@@ -109,15 +109,15 @@ func TestOnlyAChangedTextIsClassifiedAgain(t *testing.T) {
 	f.check(f.github.CloseIssue(f.ctx, repo, n, admin, ""))
 	step("closing", 1)
 	f.check(f.github.ReopenIssue(f.ctx, repo, n, admin))
-	step("reopening", 1)
+	step("reopening", 2)
 	f.check(f.github.AddLabel(f.ctx, repo, n, admin, "area/docs"))
 	_, err := f.github.Comment(f.ctx, repo, n, admin, "Thanks!")
 	f.check(err)
-	step("a label and a comment", 1)
+	step("a label and a comment", 2)
 	title := "How do I parse an empty file?"
 	body := "What is the right way to do it? The documentation does not say."
 	f.check(f.github.EditIssue(f.ctx, repo, n, "reporter", &title, &body))
-	step("an edit", 2)
+	step("an edit", 3)
 	if got := f.state(n).Effective().Value(triage.FieldCategory); got != "question" {
 		t.Errorf("the edited issue is a %q, want a question", got)
 	}
@@ -127,7 +127,7 @@ func TestOnlyAChangedTextIsClassifiedAgain(t *testing.T) {
 	f.take()
 	_, err = f.github.Comment(f.ctx, repo, n, admin, "So it is a bug.")
 	f.check(err)
-	step("a comment on a text not seen before", 3)
+	step("a comment on a text not seen before", 4)
 }
 
 func TestOldDeliveriesNeverTakeAnIssueBack(t *testing.T) {

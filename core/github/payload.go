@@ -120,7 +120,10 @@ func (p *payload) issueEvent(event string, e *triage.Event) error {
 			return incomplete(event, "comment.id (a positive whole number)")
 		}
 		e.Kind = triage.KindComment
-		e.Comment = &triage.Comment{ID: id, Author: actor(p.comment.member("user")), Body: p.comment.member("body").text()}
+		e.Comment = &triage.Comment{
+			ID: id, Author: actor(p.comment.member("user")), Body: p.comment.member("body").text(),
+			CreatedAt: p.comment.member("created_at").time(), ViaApp: p.comment.member("performed_via_github_app").set(),
+		}
 	case e.Action == "transferred":
 		e.MovedTo = p.movedTo()
 	case e.Action == "labeled", e.Action == "unlabeled":

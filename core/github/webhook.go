@@ -43,7 +43,7 @@ const (
 
 // RouteOf tells where deliveries of the event go; false for events that are
 // ignored. Only GitHub's own events have a route: nothing from outside may
-// carry the name of one of DispatchAI's (EventCorrection, EventReclassify).
+// carry the name of one of DispatchAI's (EventCorrection, EventReclassify, EventUndo).
 func RouteOf(event string) (Route, bool) {
 	switch event {
 	case EventIssues, EventIssueComment:
@@ -101,7 +101,7 @@ func Key(event string, body []byte) (Route, string, error) {
 //   - KindRepository with Action "deleted" has Repository.Removed set.
 func ParseWebhook(event, deliveryID string, body []byte, receivedAt time.Time) (triage.Event, error) {
 	switch event {
-	case EventCorrection, EventReclassify:
+	case EventCorrection, EventReclassify, EventUndo:
 		return parseOwnEvent(event, deliveryID, body, receivedAt)
 	}
 	if _, ok := RouteOf(event); !ok {

@@ -226,6 +226,11 @@ func TestParseWebhookRefuses(t *testing.T) {
 		"reclassify, bad":   {EventReclassify, `{"kind":7}`, ErrNotJSON, "reclassify"},
 		"reclassify, keyless": {EventReclassify, `{"kind":"reclassify","id":"x","number":2}`,
 			ErrIncomplete, "repository.id"},
+		"undo of nothing": {EventUndo, `{"kind":"undo","id":"x","repository":{"id":1},"number":2,"undo":{"answers":[],"actor":"m"}}`, ErrIncomplete, "undo.answers"},
+		"undo by nobody":  {EventUndo, `{"kind":"undo","id":"x","repository":{"id":1},"number":2,"undo":{"answers":[{"plugin":"p","field":"tags"}]}}`, ErrIncomplete, "undo.actor"},
+		"undo of no label": {EventUndo, `{"kind":"undo","id":"x","repository":{"id":1},"number":2,"undo":{"answers":[{"plugin":"p","field":"summary"}],"actor":"m"}}`,
+			ErrIncomplete, "summary"},
+		"undo of too much": {EventUndo, `{"kind":"undo","id":"x","repository":{"id":1},"number":2,"undo":{"actor":"m","answers":[` + strings.Repeat("{},", 100) + `{}]}}`, ErrIncomplete, "101 answers"},
 	} {
 		_, err := ParseWebhook(tc.event, "guid", []byte(tc.body), receivedAt())
 		if !errors.Is(err, tc.want) || !strings.Contains(err.Error(), tc.says) {
@@ -270,6 +275,8 @@ func TestOwnEvents(t *testing.T) {
 			Sender:     triage.Actor{Login: "mairi", Type: triage.ActorUser},
 			Correction: &triage.CorrectionInput{Field: triage.FieldTags, Values: []string{"x", "y"}, Reason: "because", Actor: "mairi"}},
 		{ID: "r-1", Kind: triage.KindReclassify, ReceivedAt: receivedAt(), Repository: triage.Repository{ID: 1}, Number: 2},
+		{ID: "u-1", Kind: triage.KindUndo, ReceivedAt: receivedAt(), Repository: triage.Repository{ID: 1}, Number: 2,
+			Undo: &triage.UndoInput{Answers: []triage.UndoneAnswer{{Plugin: "rules", Version: "1.0.0", Field: triage.FieldCategory, Value: "bug"}}, Actor: "operator"}},
 	} {
 		event, key, value, err := EncodeEvent(e)
 		if err != nil {
@@ -323,6 +330,7 @@ func FuzzParseWebhook(f *testing.F) {
 	}
 	f.Add(EventIssues, []byte(`{"repository":{"id":1,"id":2,"full_name":"a/b"},"issue":{"number":1,"id":2},"issue":{"number":3}}`))
 	f.Add(EventCorrection, []byte(`{"id":"c","kind":"correction","repository":{"id":1},"number":2,"correction":{"field":"category","values":["bug"],"actor":"m"}}`))
+	f.Add(EventUndo, []byte(`{"id":"u","kind":"undo","repository":{"id":1},"number":2,"undo":{"answers":[{"plugin":"p","version":"1","field":"tags","value":"x"}],"actor":"m"}}`))
 	f.Add(EventPing, []byte(`{"installation":null}`))
 	f.Fuzz(func(t *testing.T, event string, body []byte) {
 		e, err := ParseWebhook(event, "guid", body, receivedAt())
@@ -333,7 +341,7 @@ func FuzzParseWebhook(f *testing.F) {
 			}
 			return
 		}
-		if event == EventCorrection || event == EventReclassify {
+		if event == EventCorrection || event == EventReclassify || event == EventUndo {
 			if keyErr == nil {
 				t.Fatalf("Key let %s in", event)
 			}

@@ -41,7 +41,7 @@ func (d *drain) settle(ctx context.Context, row store.Desired) {
 	ledger := d.scene.ledger[row.Issue]
 	var unclear bool
 	var err error
-	for attempt := 1; ; attempt++ {
+	for attempt := 1; !row.Ignored; attempt++ {
 		unclear, err = w.bring(ctx, row, at, ledger)
 		if !errors.Is(err, store.ErrConflict) || attempt == planAttempts {
 			break
@@ -53,9 +53,17 @@ func (d *drain) settle(ctx context.Context, row store.Desired) {
 		}
 		ledger = fresh[row.Issue]
 	}
+	if err == nil && !row.Ignored {
+		err = w.ask(ctx, row, at.repository)
+	}
+	if err == nil {
+		err = w.react(ctx, row, at.repository)
+	}
 	switch {
 	case err != nil:
 		d.failed(ctx, row, at, err)
+	case row.Ignored:
+		d.done(row, "ignored")
 	case unclear && row.Attempts < unclearAttempts:
 		d.postpone(row, 0, longestDelay, errUnclear)
 	default:

@@ -251,7 +251,9 @@ func (d *drain) simple(rows []store.Desired) []store.Desired {
 			// It stays due: the repository may come back.
 		case state.Repository.Archived:
 			d.done(row, "archived")
-		case len(row.Labels) == 0 && len(d.scene.ledger[row.Issue]) == 0:
+		case row.Ignored && len(row.Reactions) == 0:
+			d.done(row, "ignored")
+		case len(row.Labels) == 0 && len(d.scene.ledger[row.Issue]) == 0 && row.Request == nil && len(row.Reactions) == 0:
 			d.done(row, "unlabelled")
 		default:
 			others = append(others, row)

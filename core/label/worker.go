@@ -33,6 +33,11 @@ type gitHub interface {
 	IssueLabels(ctx context.Context, installationID int64, repository triage.Repository, number int) ([]string, error)
 	AddLabels(ctx context.Context, installationID int64, repository triage.Repository, number int, names []string) ([]string, error)
 	RemoveLabel(ctx context.Context, installationID int64, repository triage.Repository, number int, name string) error
+	FindComment(ctx context.Context, installationID int64, repository triage.Repository, number int, fits func(github.Comment) bool) (github.Comment, error)
+	CreateComment(ctx context.Context, installationID int64, repository triage.Repository, number int, body string) (int64, error)
+	UpdateComment(ctx context.Context, installationID int64, repository triage.Repository, commentID int64, body string) error
+	AddReaction(ctx context.Context, installationID int64, repository triage.Repository, commentID int64, content string) error
+	IssueOpen(ctx context.Context, installationID int64, repository triage.Repository, number int) (bool, error)
 	LabelHistory(ctx context.Context, installationID int64, repository triage.Repository, number int) ([]github.LabelEvent, error)
 	Ready(ctx context.Context, installationID int64) error
 	Outage() (probeIn time.Duration, down bool)
@@ -134,7 +139,7 @@ func (w *Worker) HandleEnriched(ctx context.Context, batch []*eventlog.Record) [
 			outcomes[i] = eventlog.Permanent(fmt.Errorf("a record of %s that is not a result: %w", r.Topic, err))
 			continue
 		}
-		if e.Classification == nil || (e.EventType != triage.Classified && e.EventType != triage.Corrected) {
+		if e.EventType != triage.Directed && (e.Classification == nil || e.EventType != triage.Classified && e.EventType != triage.Corrected) {
 			continue
 		}
 		if key := e.Issue.Key(); key.RepositoryID <= 0 || key.Number <= 0 {
@@ -173,12 +178,22 @@ func (w *Worker) HandleEnriched(ctx context.Context, batch []*eventlog.Record) [
 		if installation == 0 {
 			continue // the App is not installed there: it has no right to label
 		}
+		var labels []triage.DesiredLabel
+		if e.Classification != nil {
+			labels = triage.DesiredLabels(*e.Classification, w.taxonomy(e.Issue.Repository.ID, repository.Labels), w.Thresholds)
+		}
+		if e.Request != nil && e.Request.Label != "" {
+			labels = append(labels, triage.RequestLabel(e.Request.Label, e.EventID))
+		}
 		rows = append(rows, store.Desired{
 			Issue:          e.Issue.Key(),
 			InstallationID: installation,
 			Revision:       e.Revision,
 			EventID:        e.EventID,
-			Labels:         triage.DesiredLabels(*e.Classification, w.taxonomy(e.Issue.Repository.ID, repository.Labels), w.Thresholds),
+			Labels:         labels,
+			Request:        e.Request,
+			Reactions:      e.Reactions,
+			Ignored:        e.Ignored,
 			Traceparent:    batch[i].Header(eventlog.HeaderTraceparent),
 			ReceivedAt:     batch[i].ReceivedAt(),
 		})

@@ -84,6 +84,7 @@ func (c IssueChange) Normalize() (IssueChange, error) {
 		o.Label, o.Actor, o.At = CleanText(o.Label), CleanText(o.Actor), CleanTime(o.At)
 		c.Ledger[i] = o
 	}
+	c.Directives = cleanDirectives(c.Directives)
 	return c, nil
 }
 
@@ -141,6 +142,9 @@ func (s IssueState) Apply(c IssueChange) Outcome {
 	if c.Classification != nil {
 		s.Classification, s.TextHash, s.Similar = c.Classification, c.TextHash, c.Similar
 	}
+	if !c.Directives.IsZero() {
+		s.Directives = s.Directives.With(c.Directives)
+	}
 	s.Deleted = s.Deleted || c.Deleted
 	if c.MovedTo != (triage.IssueKey{}) {
 		s.MovedTo = c.MovedTo
@@ -168,7 +172,7 @@ func (s IssueState) present(f triage.Field) []string {
 	if s.Classification != nil {
 		c = *s.Classification
 	}
-	return append([]string{}, triage.Effective(c, s.Corrections).Fields[f].Values...)
+	return append([]string{}, triage.Effective(s.Directives.Without(c), s.Corrections).Fields[f].Values...)
 }
 
 // Status tells how far the issue has come.
@@ -282,6 +286,16 @@ func (d Desired) Normalize() (Desired, error) {
 		labels[i] = cleanDesiredLabel(l)
 	}
 	d.Labels = labels
+	if d.Request != nil {
+		r := *d.Request
+		r.Text, r.Label = CleanText(r.Text), CleanText(r.Label)
+		d.Request = &r
+	}
+	reactions := make([]triage.Reaction, len(d.Reactions))
+	for i, r := range d.Reactions {
+		reactions[i] = triage.Reaction{CommentID: r.CommentID, Content: CleanText(r.Content)}
+	}
+	d.Reactions = reactions
 	return d, nil
 }
 
@@ -350,6 +364,20 @@ func cleanClassification(c triage.Classification) triage.Classification {
 	c.Usage.CostUSD = finite(c.Usage.CostUSD)
 	c.ClassifiedAt = CleanTime(c.ClassifiedAt)
 	return c
+}
+
+func cleanDirectives(d triage.Directives) triage.Directives {
+	d.AskedAnew, d.IgnoredAt = CleanTime(d.AskedAnew), CleanTime(d.IgnoredAt)
+	d.IgnoredBy, d.Replies = CleanText(d.IgnoredBy), CleanText(d.Replies)
+	withdrawals := make([]triage.Withdrawal, 0, len(d.Withdrawals))
+	for _, w := range d.Withdrawals {
+		withdrawals = append(withdrawals, triage.Withdrawal{
+			EventID: CleanText(w.EventID), Plugin: CleanText(w.Plugin), Version: CleanText(w.Version), Field: triage.Field(CleanText(string(w.Field))),
+			Value: CleanText(w.Value), Actor: CleanText(w.Actor), At: CleanTime(w.At),
+		})
+	}
+	d.Withdrawals = withdrawals
+	return d
 }
 
 func cleanNeighbours(list []triage.Neighbour) []triage.Neighbour {

@@ -114,18 +114,19 @@ type IssueState struct {
 	Classification *triage.Classification
 	Corrections    []triage.Correction
 	Similar        []triage.Neighbour
+	Directives     triage.Directives
 	Deleted        bool
 	// MovedTo is what a transferred issue has become; zero otherwise and where GitHub did not tell.
 	MovedTo triage.IssueKey
 }
 
-// Effective is the classification with the corrections laid over it; nil
-// before the first classification.
+// Effective is the classification without what was withdrawn of it and with the
+// corrections laid over it; nil before the first classification.
 func (s IssueState) Effective() *triage.Classification {
 	if s.Classification == nil {
 		return nil
 	}
-	c := triage.Effective(*s.Classification, s.Corrections)
+	c := triage.Effective(s.Directives.Without(*s.Classification), s.Corrections)
 	return &c
 }
 
@@ -164,6 +165,8 @@ type IssueChange struct {
 	Corrections []triage.Correction
 	// Ledger holds what the event tells about labels the app wrote.
 	Ledger []LedgerObservation
+	// Directives are added to the issue's own; see triage.Directives.With.
+	Directives triage.Directives
 }
 
 // LedgerObservation is news of a label of ours that came from GitHub. An
@@ -402,8 +405,51 @@ type Labelling interface {
 	// suspended, is ErrSuspended, and nothing is recorded: it would announce a write
 	// that must not be made. A row recorded twice counts once.
 	RecordLedger(ctx context.Context, entries []triage.LedgerEntry) error
+	// LoadInfoRequest returns what is known of the comment that asks the issue's
+	// author for answers; its State is "" when there never was one.
+	LoadInfoRequest(ctx context.Context, issue triage.IssueKey) (InfoRequest, error)
+	// SaveInfoRequest replaces what is known of it. An Intended one where the App may
+	// not write is ErrSuspended, as in RecordLedger.
+	SaveInfoRequest(ctx context.Context, request InfoRequest) error
+	// ListLedger returns a page of the newest rows of a plugin's labels, in the
+	// order of their issues and labels; all of an issue's stand on one page. An
+	// empty page is the end.
+	ListLedger(ctx context.Context, filter LedgerFilter) ([]triage.LedgerEntry, error)
 	// DesiredPending counts the rows that wait, due or not.
 	DesiredPending(ctx context.Context) (int64, error)
+}
+
+// RequestState is how far the one comment that asks for answers has come.
+type RequestState string
+
+// The comment is Intended before it is made, so that a crash in between is seen.
+const (
+	RequestIntended RequestState = "intended"
+	RequestWritten  RequestState = "written"
+	RequestGone     RequestState = "gone" // somebody deleted it: it is never made again
+)
+
+// InfoRequest is the comment by which an issue's author is asked for answers.
+type InfoRequest struct {
+	Issue     triage.IssueKey
+	State     RequestState
+	CommentID int64  // 0 before it is known
+	Text      string // as the app last wrote it
+	UpdatedAt time.Time
+}
+
+// LedgerFilter narrows ListLedger.
+type LedgerFilter struct {
+	Plugin  string
+	Version string // "" means every version
+	// Since leaves out labels that were meant to be added (CreatedAt) before.
+	Since time.Time
+	// RepositoryIDs: nil means all, an empty list none.
+	RepositoryIDs []int64
+	// After is the last issue of the page before.
+	After triage.IssueKey
+	// Issues is how many are on a page, at least 1.
+	Issues int
 }
 
 // Desired is the labels that an issue should carry from the app.
@@ -414,6 +460,13 @@ type Desired struct {
 	EventID        string
 	Traceparent    string
 	Labels         []triage.DesiredLabel
+	// Ignored issues are left as they are, whatever Labels holds.
+	Ignored bool
+	// Request is what the issue's author is to be asked, nil for nothing.
+	Request *triage.InfoRequest
+	// Reactions to comments are to be given once each. Those that were not yet
+	// when a later revision comes are given with it.
+	Reactions []triage.Reaction
 	// Backfill rows wait behind live ones.
 	Backfill bool
 	// ReceivedAt is when the delivery behind it was accepted, for latency.

@@ -24,6 +24,20 @@ func (t Thresholds) of(f Field) float64 {
 	return DefaultThresholds()[f]
 }
 
+// RequestLabel is the label that stands on an issue while its author is asked
+// for answers. It belongs to no field: a repository's configuration names it,
+// never a classifier.
+func RequestLabel(name, eventID string) DesiredLabel {
+	return DesiredLabel{Name: name, Source: SourcePlugin, Plugin: requester, Confidence: 1, EventID: eventID}
+}
+
+// requester stands in the ledger where the app itself wants a label.
+const requester = "dispatchai"
+
+func (d DesiredLabel) byRequest() bool {
+	return d.Field == "" && d.Source == SourcePlugin && d.Plugin == requester
+}
+
 // DesiredLabels turns an effective classification into the labels the app
 // wants: only values for which the repository has a label, only with enough
 // confidence, one for a single-valued field, each label once. What the taxonomy

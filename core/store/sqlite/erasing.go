@@ -14,7 +14,7 @@ import (
 
 // issueTables hold what hangs on an issue's row, by issue_id, the dependent first.
 func issueTables() []string {
-	return []string{"issue_classification_history", "issue_classifications", "corrections", "issue_embeddings"}
+	return []string{"issue_classification_history", "issue_classifications", "corrections", "issue_directives", "issue_embeddings"}
 }
 
 // repositoryTable holds rows by repository_id; key tells its rows apart within a
@@ -32,6 +32,7 @@ func repositoryTables() []repositoryTable {
 		{"desired_labels", "id", true},
 		{"label_ledger_history", "id", true},
 		{"label_ledger", "number", true},
+		{"info_requests", "number", true},
 		{"repository_labels", "label_key", false},
 		{"embedding_vocabularies", "model", false},
 	}

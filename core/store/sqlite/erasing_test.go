@@ -65,12 +65,14 @@ func populate(t *testing.T, s *Store, repositoryID int64) {
 		}
 		again := change
 		again.EventID += "-again"
+		again.Directives = triage.Directives{Replies: secretWord}
 		again.Corrections = []triage.Correction{{Field: triage.FieldCategory, New: []string{"feature"}, Actor: secretWord, Reason: secretWord, Source: triage.FromDashboard}}
 		_, err := s.ApplyIssues(ctx, []store.IssueChange{change, again})
 		ok(err)
 		key := change.Issue.Key()
 		ok(s.RecordLedger(ctx, []triage.LedgerEntry{{Issue: key, DesiredLabel: triage.DesiredLabel{Name: "bug", EventID: "d"}, State: triage.LedgerIntended, UpdatedAt: at}}))
 		ok(s.RecordLedger(ctx, []triage.LedgerEntry{{Issue: key, DesiredLabel: triage.DesiredLabel{Name: "bug", EventID: "d"}, State: triage.LedgerVetoed, Actor: secretWord, UpdatedAt: at.Add(time.Second)}}))
+		ok(s.SaveInfoRequest(ctx, store.InfoRequest{Issue: key, State: store.RequestWritten, CommentID: 1, Text: secretWord, UpdatedAt: at}))
 		ok(s.SaveDesired(ctx, []store.Desired{{Issue: key, InstallationID: repositoryID * 10, Revision: 2, ReceivedAt: at}}))
 		if number == 2 {
 			gone := change

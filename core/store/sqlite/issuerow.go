@@ -41,7 +41,8 @@ func issueColumns(body string) string {
 		FROM corrections k WHERE k.issue_id = i.id) ELSE '' END,
 	i.deleted = 1 AND EXISTS (SELECT 1 FROM deleted_issues e WHERE e.issue_id = i.id AND e.erased = 1),
 	CASE WHEN i.deleted = 1 THEN (
-		SELECT m.moved_repository_id || '#' || m.moved_number FROM deleted_issues m WHERE m.issue_id = i.id) END`
+		SELECT m.moved_repository_id || '#' || m.moved_number FROM deleted_issues m WHERE m.issue_id = i.id) END,
+	coalesce((SELECT d.directives FROM issue_directives d WHERE d.issue_id = i.id), '')`
 }
 
 const issueJoins = `
@@ -75,12 +76,12 @@ func scanIssue(rows *sql.Rows) (*issueRow, error) {
 	s := &row.state
 	i, r := &s.Issue, &s.Issue.Repository
 	var (
-		labels, fields, similar, corrections     sql.RawBytes
-		created, updated, received, classifiedAt int64
-		closed                                   sql.NullInt64
-		moved                                    sql.NullString
-		classified                               bool
-		c                                        triage.Classification
+		labels, fields, similar, corrections, directives sql.RawBytes
+		created, updated, received, classifiedAt         int64
+		closed                                           sql.NullInt64
+		moved                                            sql.NullString
+		classified                                       bool
+		c                                                triage.Classification
 	)
 	err := rows.Scan(&row.id, &r.ID, &i.Number, &i.ID, &i.Title, &i.Body, &i.State,
 		&i.Author.Login, &i.Author.Type, &i.AuthorAssociation, &labels, &i.URL,
@@ -89,7 +90,7 @@ func scanIssue(rows *sql.Rows) (*issueRow, error) {
 		&r.InstallationID, &r.FullName, &r.Private, &r.Archived, &r.Removed,
 		&classified, &c.DeliveryID, &fields, &c.Reasoning,
 		&c.Usage.InputTokens, &c.Usage.OutputTokens, &c.Usage.CostUSD,
-		&similar, &classifiedAt, &corrections, &row.erased, &moved)
+		&similar, &classifiedAt, &corrections, &row.erased, &moved, &directives)
 	if err != nil {
 		return nil, err
 	}
@@ -127,6 +128,11 @@ func scanIssue(rows *sql.Rows) (*issueRow, error) {
 		for _, k := range stored {
 			k.Issue, k.At = i.Key(), fromMicros(k.Micros)
 			s.Corrections = append(s.Corrections, k.Correction)
+		}
+	}
+	if len(directives) > 0 {
+		if err := json.Unmarshal(directives, &s.Directives); err != nil {
+			return nil, fmt.Errorf("directives of issue %s: %w", i.Key(), err)
 		}
 	}
 	return row, nil

@@ -296,6 +296,16 @@ func applyIssue(t *tx, row *issueRow, c *issueChange, corrected map[correctedFie
 			return err
 		}
 	}
+	if !c.Directives.IsZero() {
+		directives, err := toJSON(outcome.State.Directives)
+		if err != nil {
+			return err
+		}
+		if _, err := t.exec(`INSERT INTO issue_directives (issue_id, directives) VALUES (?1, ?2)
+			ON CONFLICT (issue_id) DO UPDATE SET directives = ?2`, row.id, directives); err != nil {
+			return err
+		}
+	}
 	return writeEmbedding(t, row, before.Deleted, c)
 }
 

@@ -16,12 +16,21 @@ import (
 func (s *Store) SaveDesired(ctx context.Context, rows []store.Desired) (err error) {
 	defer s.metrics.observe("save_desired", time.Now(), &err)
 	clean := make([]store.Desired, len(rows))
-	labels := make([]string, len(rows))
+	labels, requests, reactions := make([]string, len(rows)), make([]string, len(rows)), make([]string, len(rows))
 	for i, d := range rows {
 		if clean[i], err = d.Normalize(); err != nil {
 			return fmt.Errorf("sqlite store: %w", err)
 		}
 		if labels[i], err = toJSON(clean[i].Labels); err != nil {
+			return fmt.Errorf("sqlite store: %w", err)
+		}
+		if reactions[i], err = toJSON(clean[i].Reactions); err != nil {
+			return fmt.Errorf("sqlite store: %w", err)
+		}
+		if clean[i].Request == nil {
+			continue
+		}
+		if requests[i], err = toJSON(clean[i].Request); err != nil {
 			return fmt.Errorf("sqlite store: %w", err)
 		}
 	}
@@ -33,16 +42,19 @@ func (s *Store) SaveDesired(ctx context.Context, rows []store.Desired) (err erro
 			// A live row that still waits stays live under a later backfill. A row in
 			// hand stays so: its owner finds on settling it that it moved on.
 			if _, err := t.exec(`INSERT INTO desired_labels (repository_id, number, installation_id, revision, event_id, traceparent, labels,
-					backfill, received_at, attempts, not_before, last_error, settled)
-				VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, '', 0)
+					backfill, received_at, ignored, request, reactions, attempts, not_before, last_error, settled)
+				VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, '', 0)
 				ON CONFLICT (repository_id, number) DO UPDATE SET
 					claimed_by = CASE WHEN desired_labels.installation_id = excluded.installation_id THEN claimed_by END,
 					backfill = CASE WHEN settled = 0 THEN min(desired_labels.backfill, excluded.backfill) ELSE excluded.backfill END,
 					installation_id = excluded.installation_id, revision = excluded.revision, event_id = excluded.event_id,
-					traceparent = excluded.traceparent, labels = excluded.labels, received_at = excluded.received_at,
+					traceparent = excluded.traceparent, labels = excluded.labels, received_at = excluded.received_at, ignored = excluded.ignored, request = excluded.request,
+					reactions = CASE WHEN desired_labels.reactions = '[]' THEN excluded.reactions ELSE (
+						SELECT json_group_array(json(value)) FROM (
+							SELECT value FROM json_each(desired_labels.reactions) UNION SELECT value FROM json_each(excluded.reactions))) END,
 					attempts = 0, not_before = 0, last_error = '', settled = 0
 				WHERE excluded.revision > desired_labels.revision`,
-				d.Issue.RepositoryID, d.Issue.Number, d.InstallationID, d.Revision, d.EventID, d.Traceparent, labels[i], d.Backfill, micros(d.ReceivedAt)); err != nil {
+				d.Issue.RepositoryID, d.Issue.Number, d.InstallationID, d.Revision, d.EventID, d.Traceparent, labels[i], d.Backfill, micros(d.ReceivedAt), d.Ignored, requests[i], reactions[i]); err != nil {
 				return err
 			}
 		}
@@ -194,7 +206,7 @@ func takeRows(t *tx, claim store.Claim, installationID, now int64) ([]store.Desi
 // dueRows reads up to limit of the installation's due rows, live before
 // backfill and oldest first, or those of a backfill alone.
 func dueRows(t *tx, installationID, now int64, backfill bool, limit int) (due []store.Desired, ids []int64, _ error) {
-	rows, err := t.query(context.Background(), `SELECT d.id, d.repository_id, d.number, d.revision, d.event_id, d.traceparent, d.labels, d.backfill, d.received_at, d.attempts
+	rows, err := t.query(context.Background(), `SELECT d.id, d.repository_id, d.number, d.revision, d.event_id, d.traceparent, d.labels, d.backfill, d.received_at, d.ignored, d.request, d.reactions, d.attempts
 		FROM desired_labels d LEFT JOIN repositories r ON r.id = d.repository_id
 		WHERE d.settled = 0 AND d.claimed_by IS NULL AND d.installation_id = ?1 AND d.not_before <= ?2 AND coalesce(r.removed, 0) = 0
 			AND d.backfill BETWEEN ?3 AND (coalesce((SELECT l.backfill_until FROM installation_leases l WHERE l.installation_id = ?1), 0) <= ?2)
@@ -205,12 +217,22 @@ func dueRows(t *tx, installationID, now int64, backfill bool, limit int) (due []
 	return due, ids, scanAll(rows, func() error {
 		d := store.Desired{InstallationID: installationID}
 		var id, received int64
-		var labels sql.RawBytes
-		if err := rows.Scan(&id, &d.Issue.RepositoryID, &d.Issue.Number, &d.Revision, &d.EventID, &d.Traceparent, &labels, &d.Backfill, &received, &d.Attempts); err != nil {
+		var labels, request, reactions sql.RawBytes
+		if err := rows.Scan(&id, &d.Issue.RepositoryID, &d.Issue.Number, &d.Revision, &d.EventID, &d.Traceparent, &labels, &d.Backfill, &received, &d.Ignored, &request, &reactions, &d.Attempts); err != nil {
 			return err
 		}
 		if err := json.Unmarshal(labels, &d.Labels); err != nil {
 			return fmt.Errorf("desired labels of %s: %w", d.Issue, err)
+		}
+		if len(request) > 0 {
+			if err := json.Unmarshal(request, &d.Request); err != nil {
+				return fmt.Errorf("request of %s: %w", d.Issue, err)
+			}
+		}
+		if string(reactions) != "[]" {
+			if err := json.Unmarshal(reactions, &d.Reactions); err != nil {
+				return fmt.Errorf("reactions of %s: %w", d.Issue, err)
+			}
 		}
 		d.ReceivedAt = fromMicros(received)
 		due, ids = append(due, d), append(ids, id)
@@ -231,7 +253,8 @@ func (s *Store) FinishDesired(ctx context.Context, results []store.DesiredResult
 			var err error
 			if r.Done {
 				_, err = t.exec(`UPDATE desired_labels SET claimed_by = NULL, settled = (revision = ?1),
-					last_error = CASE WHEN revision = ?1 THEN '' ELSE last_error END
+					last_error = CASE WHEN revision = ?1 THEN '' ELSE last_error END,
+					reactions = CASE WHEN revision = ?1 THEN '[]' ELSE reactions END
 					WHERE repository_id = ?2 AND number = ?3 AND revision >= ?1 AND settled = 0`,
 					r.Revision, r.Issue.RepositoryID, r.Issue.Number)
 			} else {

@@ -29,6 +29,8 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"Texts", textTests},
 		{"Corrections", correctionTests},
 		{"Observations", observationTests},
+		{"Directives", directiveTests},
+		{"Requests", requestTests},
 		{"Neighbours", neighbourTests},
 		{"Embeddings", embeddingTests},
 		{"Directory", directoryTests},
