@@ -201,7 +201,7 @@ func (a *App) openWorkers() (err error) {
 	}
 	if o.has(RoleLabel) {
 		worker := label.New(label.Config{
-			Store: a.store, GitHub: a.github, Concurrency: issuesAtOnce, Owner: a.name,
+			Store: a.store, GitHub: a.github, Concurrency: issuesAtOnce, Owner: a.name, LookAfter: o.Poll,
 			Logger: a.logger.With("part", "label"), Registerer: a.registry,
 		})
 		a.workers = append(a.workers, component{"label scheduler", worker.Run})
@@ -246,8 +246,9 @@ func (a *App) openClassify() error {
 		classifiers = append(classifiers, p)
 	}
 	a.openReconcile()
+	a.openRefresher()
 	worker, err := classify.New(classify.Config{
-		Store: a.store, Publisher: a.producer, GitHub: a.github, Classifiers: classifiers, Enabled: a.pluginEnabled,
+		Store: a.store, Publisher: a.producer, GitHub: a.github, Classifiers: classifiers, Enabled: a.pluginEnabled, ConfigurationWait: configurationWait,
 		Policy: a.retriage, Logger: a.logger.With("part", "classify"), Registerer: a.registry,
 	})
 	if err != nil {
@@ -284,14 +285,35 @@ const needsInfoLabel = "needs-info"
 // retriage is what has a repository's issues looked at again.
 func (a *App) retriage(int64) triage.RetriagePolicy {
 	p := triage.DefaultRetriagePolicy()
+	p.NeedsInfoLabel = needsInfoLabel
 	if len(a.options.NeedsInfo) > 0 {
-		p.NeedsInfoLabel = needsInfoLabel
 		p.NeedsInfo = triage.NeedsInfoConfig{
 			Ask: true, Answers: a.options.NeedsInfo, Categories: []string{"bug"},
 			Comment: "Thank you for the report. To look into it we need a little more; please add it to the description above, or answer here:",
 		}
 	}
 	return p
+}
+
+// configurationWait is how long an issue of a repository that was never heard of
+// waits for the repository's configuration before it is classified without.
+const configurationWait = 30 * time.Second
+
+// openRefresher runs beside the plugins, because a configuration file may name
+// those that run here.
+func (a *App) openRefresher() {
+	var names []string
+	for _, choice := range a.options.plugins {
+		names = append(names, choice.name)
+	}
+	refresher := reconcile.NewRefresher(reconcile.RefresherConfig{
+		Store: a.store, GitHub: a.github, Owner: a.name, Classifiers: names, FilePoll: a.options.Poll,
+		Logger: a.logger.With("part", "configuration"), Registerer: a.registry,
+	})
+	watcher := reconcile.NewSuggestionWatcher(reconcile.SuggestionWatcherConfig{
+		Store: a.store, GitHub: a.github, Publisher: a.producer, Every: a.options.Poll, Logger: a.logger.With("part", "suggestions"),
+	})
+	a.workers = append(a.workers, component{"configuration refresher", refresher.Run}, component{"suggestion watcher", watcher.Run})
 }
 
 // consumerBufferBytes bounds what each consumer has fetched and not finished: a

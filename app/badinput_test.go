@@ -199,7 +199,7 @@ func badInputs() []badInput {
 		{name: "neither label nor installation", event: "label", change: func(p, _ object) { delete(p, "installation") }, dead: true},
 
 		{name: "unknown event", event: "galaxy_created", status: "ignored"},
-		{name: "event of no use", event: "push", status: "ignored"},
+		{name: "event of no use", event: "star", status: "ignored"},
 		{name: "event of our own", event: "dispatchai.correction", status: "ignored"},
 
 		{name: "issue without identity", change: func(_, issue object) { delete(issue, "id") }, dead: true},

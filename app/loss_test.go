@@ -27,7 +27,10 @@ func failpoints() []string {
 		"classify/before-vocabulary", "classify/after-vocabulary", "classify/before-renewal", "classify/after-renewal",
 		"label/before-desired", "label/after-desired",
 		"label/before-intent", "label/after-intent", "label/after-add", "label/after-written",
-		"label/before-removal", "label/after-removal",
+		"label/before-removal", "label/after-removal", "label/before-suggestion", "label/after-suggestion",
+		"label/before-type", "label/after-type",
+		"reconcile/before-configuration", "reconcile/after-configuration", "reconcile/before-check", "reconcile/after-check",
+		"reconcile/before-dismissal", "reconcile/after-dismissal",
 		"log/before-compaction", "log/after-compaction", "log/after-compaction-trim",
 		"reconcile/before-begin", "reconcile/after-begin", "reconcile/after-step",
 		"reconcile/before-finish", "reconcile/after-finish", "reconcile/after-forget",
@@ -47,7 +50,11 @@ func TestFailpoints(t *testing.T) {
 	}
 	for _, name := range failpoints() {
 		t.Run(name, func(t *testing.T) {
-			options, opened := simulate.Options{Seed: 11, Senders: 4}, 5
+			options, opened := simulate.Options{
+				Seed: 11, Senders: 4, Permissions: map[string]string{"issues": "write", "contents": "read", "checks": "write"},
+				Events:      []string{"issues", "issue_comment", "label", "repository", "push"},
+				Suggestions: true,
+			}, 5
 			upkeep := strings.HasSuffix(name, "-vocabulary") || strings.HasSuffix(name, "-renewal")
 			if upkeep {
 				options.RateLimits.Off, opened = true, 60 // enough for a vocabulary
@@ -55,11 +62,12 @@ func TestFailpoints(t *testing.T) {
 			s := newSystem(t, options)
 			s.binary = path
 			armed := filepath.Join(t.TempDir(), "armed")
-			s.env = []string{"DISPATCHAI_FAILPOINT=" + name, "DISPATCHAI_FAILPOINT_ARMED=" + armed, "DISPATCHAI_ERASE_AFTER=0", "DISPATCHAI_NEEDS_INFO=Operating system"}
+			s.env = []string{"DISPATCHAI_FAILPOINT=" + name, "DISPATCHAI_FAILPOINT_ARMED=" + armed, "DISPATCHAI_ERASE_AFTER=0", "DISPATCHAI_NEEDS_INFO=Operating system", "DISPATCHAI_POLL=1s"}
 			s.start()
 			t.Cleanup(s.dump)
 			s.installTestRepository()
-			erasing := strings.HasPrefix(name, "reconcile/")
+			reading := strings.HasSuffix(name, "-configuration") || strings.HasSuffix(name, "-check")
+			erasing := strings.HasPrefix(name, "reconcile/") && !reading && !strings.HasSuffix(name, "-dismissal")
 			var leaving installed
 			if erasing {
 				leaving = s.installAnother("leaving", "notes")
@@ -71,6 +79,18 @@ func TestFailpoints(t *testing.T) {
 			}
 			s.waitLabel(first, "kind/bug")
 			s.waitRequest(first, "- Operating system")
+			suggesting := strings.HasSuffix(name, "-suggestion") || strings.HasSuffix(name, "-dismissal")
+			if suggesting {
+				s.after("changed", func() { s.configFile("modes: {component: suggest}\n") })
+			}
+
+			typing := strings.HasSuffix(name, "-type")
+			if typing {
+				if err := s.github.SetIssueTypes(testOwner, simulate.IssueType{Name: "Bug"}); err != nil {
+					t.Fatal(err)
+				}
+				s.after("changed", func() { s.configFile("issue-types: {set: true}\n") })
+			}
 
 			if err := os.WriteFile(armed, nil, 0o600); err != nil {
 				t.Fatal(err)
@@ -112,6 +132,12 @@ func TestFailpoints(t *testing.T) {
 				if command, err = s.github.Comment(ctx, testRepo, first, "maia", "/dispatch priority high"); err != nil {
 					t.Fatal(err)
 				}
+			case strings.HasSuffix(name, "-dismissal"):
+				s.waitSuggestion(numbers[0], "pending")
+				s.dismissSuggestion(numbers[0])
+			case suggesting:
+			case reading:
+				s.configFile("mode: applly\n")
 			case strings.HasSuffix(name, "-directory"):
 				if err := s.github.CreateLabel(ctx, testRepo, "maia", simulate.Label{Name: "area/new", Color: "ffffff"}); err != nil {
 					t.Fatal(err)
@@ -159,6 +185,32 @@ func TestFailpoints(t *testing.T) {
 				s.waitLabel(first, "priority/high")
 			}
 			s.assertLabelledOnce(append(numbers, first))
+			for _, n := range numbers {
+				if typing {
+					s.waitType(n, "Bug")
+				}
+			}
+			if suggesting {
+				for i, n := range numbers {
+					state := "pending"
+					if strings.HasSuffix(name, "-dismissal") && i == 0 {
+						state = "dismissed"
+					}
+					s.waitSuggestion(n, state)
+				}
+			}
+			if strings.HasSuffix(name, "-dismissal") {
+				eventually(t, "the dismissal is a correction, once", func() bool {
+					issue, ok := s.issue(numbers[0])
+					return ok && len(issue.Corrections) == 1
+				})
+			} else if reading {
+				eventually(t, "the faults are shown", func() bool {
+					c := s.configuration(testRepo)
+					return len(c.Faults) == 1 && c.Check != nil && c.Check.Done
+				})
+				s.checkRuns(1)
+			}
 			if upkeep {
 				s.waitRenewed(len(numbers) + 1)
 			}

@@ -62,6 +62,10 @@ type Options struct {
 	// NeedsInfo are the headings of issue forms under which every bug report needs
 	// an answer; its author is asked for those that are missing. None: nobody is asked.
 	NeedsInfo []string `env:"DISPATCHAI_NEEDS_INFO"`
+	// Poll is how often GitHub is asked for what no webhook tells: whether a
+	// configuration file changed where the App may read nothing else, and whether
+	// a suggestion was dismissed.
+	Poll time.Duration `env:"DISPATCHAI_POLL" envDefault:"60s"`
 
 	MaxWebhookRequests     int      `env:"MAX_WEBHOOK_REQUESTS" envDefault:"100"`
 	RateLimitWindowSeconds int      `env:"RATE_LIMIT_WINDOW_SECONDS" envDefault:"60"`
@@ -209,6 +213,9 @@ func (o *Options) Validate() error {
 	}
 	if o.EraseAfter < 0 {
 		fault("DISPATCHAI_ERASE_AFTER", "%s is negative; give the time that removed data is kept (720h is 30 days), or 0 to erase it at once", o.EraseAfter)
+	}
+	if o.Poll < time.Second {
+		fault("DISPATCHAI_POLL", "%s is less than a second, which no request budget bears; leave it unset for 60s", o.Poll)
 	}
 	if o.LogMaxBytes < 64<<20 {
 		fault("DISPATCHAI_LOG_MAX_BYTES", "%d is less than 64 MiB, which the largest webhooks need", o.LogMaxBytes)

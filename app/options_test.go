@@ -118,6 +118,7 @@ func TestOptionsFaults(t *testing.T) {
 		{"plugin's settings", func(o *app.Options) { o.PluginSettingsDir = settings },
 			"DISPATCHAI_PLUGIN_SETTINGS_DIR: " + settings + "/rules.json is not JSON"},
 		{"no settings for this plugin", func(o *app.Options) { o.PluginSettingsDir = dir }, ""},
+		{"poll", func(o *app.Options) { o.Poll = time.Millisecond }, "DISPATCHAI_POLL: 1ms is less than a second, which no request budget bears; leave it unset for 60s"},
 		{"plugin's time", func(o *app.Options) { o.PluginTimeout = time.Millisecond }, "DISPATCHAI_PLUGIN_TIMEOUT: 1ms is shorter than a second"},
 		{"origins", func(o *app.Options) {
 			o.AllowedOrigins = []string{"https://a.example", "https://b.example/", "b.example"}
@@ -133,6 +134,7 @@ func TestOptionsFaults(t *testing.T) {
 			"DISPATCHAI_DATA_DIR: no directory is given",
 			`LOG_LEVEL: "?" is not a level; use debug, info, warn or error`,
 			"DATABASE_URL: this version stores in SQLite in the data directory only; leave it unset",
+			"DISPATCHAI_POLL: 0s is less than a second, which no request budget bears; leave it unset for 60s",
 			"DISPATCHAI_LOG_MAX_BYTES: 0 is less than 64 MiB, which the largest webhooks need",
 			"KAFKA_BOOTSTRAP_SERVERS: it holds host:port only, no user and no password",
 			"GITHUB_API_URL: it must not hold a user or a password; the App's private key is what GitHub knows DispatchAI by",

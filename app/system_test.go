@@ -373,7 +373,11 @@ type apiIssue struct {
 		Field, Actor, Reason, Source string
 		Old, New                     []string
 	}
-	Ledger []apiLedgerEntry
+	Ledger      []apiLedgerEntry
+	Suggestions []struct {
+		Name, Field, Value, State, Reason string
+		Confidence                        float64
+	}
 }
 
 type apiLedgerEntry struct {

@@ -31,8 +31,17 @@ func (w *Worker) classify(ctx context.Context, works []*work) {
 		return
 	}
 	classifiers := w.enabled()
-	if len(classifiers) == 0 {
-		fail(asked, errNoneEnabled)
+	chains := make([][]Classifier, 0, len(asked))
+	asked = slices.DeleteFunc(asked, func(k *work) bool {
+		chain := chain(k.catalogue.followed, classifiers)
+		if len(chain) == 0 {
+			k.err = errNoneEnabled
+			return true
+		}
+		chains = append(chains, chain)
+		return false
+	})
+	if len(asked) == 0 {
 		return
 	}
 	began := w.Now()
@@ -74,20 +83,38 @@ func (w *Worker) classify(ctx context.Context, works []*work) {
 	}
 	answered := make([]bool, len(asked))
 	refused := make([]error, len(asked))
+	outcomes := make([]map[string]plugin.Outcome, len(asked)) // by the plugin's name
 	for _, c := range classifiers {
-		outcomes, err := c.Classify(ctx, items)
-		if err != nil {
-			fail(asked, pluginError(err))
-			return
+		mine, which := itemsFor(c, asked, items, chains)
+		if len(mine) == 0 {
+			continue
 		}
-		for i, o := range outcomes {
+		answers, err := c.Classify(ctx, mine)
+		if err != nil {
+			for _, i := range which {
+				fail(asked[i:i+1], pluginError(err))
+			}
+			continue
+		}
+		for j, o := range answers {
+			i := which[j]
 			if o.Err == nil {
 				answered[i] = true
-				merge(merged[i], o, asked[i].directives())
+				if outcomes[i] == nil {
+					outcomes[i] = make(map[string]plugin.Outcome, len(chains[i]))
+				}
+				outcomes[i][c.Name()] = o
 			} else if err := pluginError(o.Err); eventlog.IsPermanent(err) {
 				refused[i] = err
 			} else if asked[i].err == nil {
 				asked[i].err = err
+			}
+		}
+	}
+	for i, k := range asked {
+		for _, c := range chains[i] {
+			if o, ok := outcomes[i][c.Name()]; ok {
+				merge(merged[i], o, c.Name(), k.catalogue.followed, k.directives())
 			}
 		}
 	}
@@ -116,14 +143,20 @@ const enabledAgain = 3 * time.Second
 // was let through would stay without labels.
 var errNoneEnabled = eventlog.RetryAfter(enabledAgain, errors.New("no classifier plugin is enabled; enable one with `dispatchai plugin enable NAME`"))
 
-// merge keeps, field by field, the more confident answer that was not withdrawn.
-func merge(into *triage.Classification, o plugin.Outcome, directives triage.Directives) {
+// merge keeps, field by field, the more confident answer of those that the
+// repository wants and nobody has withdrawn; one that is sure enough for its plugin comes before one that is not.
+func merge(into *triage.Classification, o plugin.Outcome, name string, config triage.RepositoryConfig, directives triage.Directives) {
+	sure := func(f triage.Field, a triage.Answer) bool { return a.Confidence >= config.Threshold(a.Plugin, f) }
 	for f, a := range o.Fields {
+		if !config.Asks(name, f) {
+			continue
+		}
 		a, left := directives.Withhold(f, a)
 		if !left {
 			continue
 		}
-		if held, ok := into.Fields[f]; !ok || a.Confidence > held.Confidence {
+		held, ok := into.Fields[f]
+		if better := a.Confidence > held.Confidence; !ok || sure(f, a) != sure(f, held) && sure(f, a) || sure(f, a) == sure(f, held) && better {
 			into.Fields[f] = a
 		}
 	}
@@ -281,7 +314,7 @@ func (w *Worker) loadTaxonomies(ctx context.Context, works []*work) {
 		if name == "" {
 			name = describe(byRepository[id], states[id]).FullName
 		}
-		c := w.catalogue(id, name, labels[i])
+		c := w.catalogue(id, name, labels[i], states[id].InForce())
 		for _, k := range byRepository[id] {
 			k.catalogue = c
 		}
@@ -354,12 +387,14 @@ func (w *Worker) readLabels(ctx context.Context, r described) ([]triage.Reposito
 	return labels, nil
 }
 
-func (w *Worker) catalogue(repositoryID int64, fullName string, labels []triage.RepositoryLabel) *catalogue {
-	if c, ok := w.taxonomies.Get(repositoryID); ok && c.fullName == fullName && slices.Equal(c.labels, labels) {
+func (w *Worker) catalogue(repositoryID int64, fullName string, labels []triage.RepositoryLabel, configuration *store.Configuration) *catalogue {
+	if c, ok := w.taxonomies.Get(repositoryID); ok && c.fullName == fullName && slices.Equal(c.labels, labels) && c.configuration.Version == configuration.Version {
 		return c
 	}
-	t := triage.NewTaxonomy(labels)
-	c := &catalogue{fullName: fullName, labels: labels, taxonomy: t, repository: forPlugins(repositoryID, fullName, t)}
+	t := configuration.Taxonomy(labels)
+	c := &catalogue{fullName: fullName, labels: labels, taxonomy: t, repository: forPlugins(repositoryID, fullName, t), configuration: configuration}
+	c.followed = w.followed(configuration.Config)
+	c.ruled = withRules(c.repository, configuration.Config)
 	w.taxonomies.Add(repositoryID, c)
 	return c
 }

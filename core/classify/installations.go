@@ -40,7 +40,7 @@ func (w *Worker) HandleInstallations(ctx context.Context, batch []*eventlog.Reco
 // installationChange says what an event changes in the directory, and whether
 // it changes anything.
 func installationChange(e triage.Event) (store.InstallationChange, bool) {
-	change := store.InstallationChange{EventID: e.ID, At: e.ReceivedAt, Installation: e.Installation}
+	change := store.InstallationChange{EventID: e.ID, At: e.ReceivedAt, Installation: e.Installation, Configuration: configurationMark(e)}
 	if e.Installation == nil && e.InstallationID != 0 && e.Kind == triage.KindInstallationRepositories {
 		change.Installation = &triage.Installation{ID: e.InstallationID, UpdatedAt: e.ReceivedAt}
 	}
@@ -71,6 +71,8 @@ func installationChange(e triage.Event) (store.InstallationChange, bool) {
 		} else {
 			change.Label, change.PreviousLabel = e.Label, e.PreviousLabel
 		}
+	case triage.KindPush:
+		return change, !change.Configuration.IsZero()
 	default:
 		return change, false
 	}

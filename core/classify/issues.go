@@ -112,22 +112,27 @@ func (w *Worker) prepare(ctx context.Context, works []*work) {
 			continue
 		}
 		k.state, k.known = states[k.key]
-		k.policy = w.Policy(k.key.RepositoryID)
 		if was, ok := applied[k.event.ID]; ok {
 			k.applied, k.emit, k.gone = true, was.EventType, !k.known
 		} else if k.event.Issue == nil && !k.known {
 			k.err = w.unknown(ctx, k)
 		}
 	}
+	w.loadPolicies(ctx, works)
 	w.loadCommands(ctx, works)
 	w.loadTaxonomies(ctx, works)
 	for _, k := range works {
+		if k.catalogue != nil {
+			k.policy = w.policy(k.key.RepositoryID, k.config())
+		}
 		if k.err == nil && k.applied && !k.gone && len(k.commands) > 0 {
 			// What was published may not have been; then so is the acknowledgement now.
 			k.obey(&store.IssueChange{})
 		}
 		if k.err == nil && !k.applied && !k.gone && k.event.Kind != triage.KindPullRequest {
-			k.err = w.decide(ctx, k)
+			if k.err = w.decide(ctx, k); k.err == nil && k.classify {
+				k.err = w.configured(k)
+			}
 		}
 	}
 }
@@ -170,6 +175,8 @@ func (w *Worker) decide(ctx context.Context, k *work) error {
 
 	asked := false // for a classification, by a person
 	switch e.Kind {
+	case triage.KindDismissal:
+		return decideDismissal(k)
 	case triage.KindReclassify:
 		asked = true
 		k.change.Directives.AskedAnew = e.ReceivedAt
@@ -310,6 +317,9 @@ func (w *Worker) decideLabelChange(ctx context.Context, k *work) error {
 		}
 		k.change.EventType = triage.Updated
 		if cs := triage.CorrectionsFromLabel(e, k.catalogue.taxonomy, k.state.Effective()); len(cs) > 0 {
+			k.change.Corrections = cs
+			k.change.EventType = triage.Corrected
+		} else if cs := approval(k); len(cs) > 0 {
 			k.change.Corrections = cs
 			k.change.EventType = triage.Corrected
 		}

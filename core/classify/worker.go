@@ -71,6 +71,9 @@ type Config struct {
 	// Policy says what has a repository's issues looked at again; nil stands for
 	// triage.DefaultRetriagePolicy everywhere.
 	Policy func(repositoryID int64) triage.RetriagePolicy
+	// ConfigurationWait is how long an event waits for the first reading of its
+	// repository's files before it is classified by the defaults; 0 does not wait.
+	ConfigurationWait time.Duration
 	// NeighbourLimit is how many similar issues are kept with an issue.
 	NeighbourLimit int
 	Logger         *slog.Logger
@@ -87,7 +90,8 @@ type Worker struct {
 	weightings *weightings
 	upkeep     *upkeep
 	rights     *lru.Cache[person, right]
-	asking     singleflight.Group // for rights
+	asking     singleflight.Group           // for rights
+	waiting    *lru.Cache[int64, time.Time] // since when a repository's files are waited for
 	metrics    metrics
 }
 
@@ -97,6 +101,11 @@ type catalogue struct {
 	labels     []triage.RepositoryLabel
 	taxonomy   triage.Taxonomy
 	repository *sdk.Repository
+	// configuration is what the repository's files say; ruled is repository with
+	// its own rules, for the plugin that they are for.
+	configuration *store.Configuration
+	ruled         *sdk.Repository
+	followed      triage.RepositoryConfig // see Worker.followed
 }
 
 // New checks the configuration and returns a Worker.
@@ -120,12 +129,16 @@ func New(cfg Config) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
+	waiting, err := lru.New[int64, time.Time](10_000)
+	if err != nil {
+		return nil, err
+	}
 	rights, err := lru.New[person, right](cachedRights)
 	if err != nil {
 		return nil, err
 	}
 	return &Worker{
-		Config: cfg, taxonomies: cache, rights: rights, weightings: newWeightings(cfg.Store, cfg.Logger), upkeep: newUpkeep(), metrics: newMetrics(cfg.Registerer),
+		Config: cfg, taxonomies: cache, rights: rights, waiting: waiting, weightings: newWeightings(cfg.Store, cfg.Logger), upkeep: newUpkeep(), metrics: newMetrics(cfg.Registerer),
 	}, nil
 }
 

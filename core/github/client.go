@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -232,6 +233,11 @@ func (c *Client) LogValue() slog.Value { return slog.StringValue(c.String()) }
 // call makes one call as the installation, as the App itself when that is 0.
 // The answer is decoded into into, unless it is nil.
 func (c *Client) call(ctx context.Context, operation string, installationID int64, method, path string, body, into any) (*gh.Response, error) {
+	return c.send(ctx, operation, installationID, method, path, nil, body, into)
+}
+
+// send is call with headers of the request's own.
+func (c *Client) send(ctx context.Context, operation string, installationID int64, method, path string, header http.Header, body, into any) (*gh.Response, error) {
 	if installationID < 0 {
 		return nil, invalid(operation, installationID, "the installation's ID is negative")
 	}
@@ -252,7 +258,7 @@ func (c *Client) call(ctx context.Context, operation string, installationID int6
 			token = c.tokens.transport(key, name)
 			through = token
 		}
-		answer, err := c.do(ctx, as, through, method, path, body, into)
+		answer, err := c.do(ctx, as, through, method, path, header, body, into)
 		if err == nil {
 			return answer, nil
 		}
@@ -287,7 +293,7 @@ func (c *Client) learn(as *installation, e *Error) {
 	}
 }
 
-func (c *Client) do(ctx context.Context, as *installation, through http.RoundTripper, method, path string, body, into any) (*gh.Response, error) {
+func (c *Client) do(ctx context.Context, as *installation, through http.RoundTripper, method, path string, header http.Header, body, into any) (*gh.Response, error) {
 	release, err := as.acquire(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("wait for the installation's other calls: %w", err)
@@ -300,6 +306,7 @@ func (c *Client) do(ctx context.Context, as *installation, through http.RoundTri
 	if err != nil {
 		return nil, err
 	}
+	maps.Copy(req.Header, header)
 	return api.Do(ctx, req, into)
 }
 

@@ -17,11 +17,12 @@ const (
 	EventCorrection = "dispatchai.correction"
 	EventReclassify = "dispatchai.reclassify"
 	EventUndo       = "dispatchai.undo"
+	EventDismissal  = "dispatchai.dismissal"
 )
 
-// EncodeEvent writes a correction, a request to classify anew or an undo as a
-// record of issues.raw: the event header, the record key and the value, which
-// ParseWebhook reads back. The event needs an ID, a Kind of the three, the
+// EncodeEvent writes a correction, a request to classify anew, an undo or a
+// dismissal as a record of issues.raw: the event header, the record key and the value, which
+// ParseWebhook reads back. The event needs an ID, a Kind of these, the
 // repository's ID and the issue's number; a correction needs its field and
 // actor, an undo its answers and actor. Errors match ErrIncomplete or ErrUnknownEvent.
 func EncodeEvent(e triage.Event) (event, key string, value []byte, err error) {
@@ -32,6 +33,8 @@ func EncodeEvent(e triage.Event) (event, key string, value []byte, err error) {
 		event = EventReclassify
 	case triage.KindUndo:
 		event = EventUndo
+	case triage.KindDismissal:
+		event = EventDismissal
 	default:
 		return "", "", nil, fmt.Errorf("%w: kind %q is not written by DispatchAI itself", ErrUnknownEvent, e.Kind)
 	}
@@ -66,6 +69,7 @@ func parseOwnEvent(event, deliveryID string, body []byte, receivedAt time.Time) 
 func checkOwnEvent(event string, e *triage.Event) error {
 	want := map[string]triage.Kind{
 		EventCorrection: triage.KindCorrection, EventReclassify: triage.KindReclassify, EventUndo: triage.KindUndo,
+		EventDismissal: triage.KindDismissal,
 	}[event]
 	switch {
 	case e.Kind != want:
@@ -82,6 +86,10 @@ func checkOwnEvent(event string, e *triage.Event) error {
 		return checkCorrection(event, e)
 	case triage.KindUndo:
 		return checkUndo(event, e)
+	case triage.KindDismissal:
+		if e.Label == nil || e.Label.Name == "" {
+			return incomplete(event, "label.name")
+		}
 	}
 	return nil
 }

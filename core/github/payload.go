@@ -13,6 +13,7 @@ type payload struct {
 	action, issue, comment, label, changes document
 	repository, installation, sender       document
 	repositories, added, removed           document
+	push                                   pushPayload
 }
 
 func parsePayload(body []byte) (*payload, error) {
@@ -51,6 +52,8 @@ func (p *payload) take(name []byte, value document) {
 		first(&p.added, value)
 	case "repositories_removed":
 		first(&p.removed, value)
+	default:
+		p.push.take(name, value)
 	}
 }
 
@@ -84,7 +87,7 @@ func (p *payload) installationID(event string) (int64, error) {
 		return id, nil
 	}
 	switch event {
-	case EventPing, EventLabel, EventRepository:
+	case EventPing, EventLabel, EventRepository, EventPush:
 		if !p.installation.set() {
 			return 0, nil
 		}
@@ -176,6 +179,12 @@ func (p *payload) installationEvent(event string, e *triage.Event) error {
 		if e.Removed, err = repositories(p.removed, id, true); err != nil {
 			return fmt.Errorf("the %s event: %w", event, err)
 		}
+	case EventPush:
+		if e.Repository, err = repository(p.repository, id); err != nil {
+			return fmt.Errorf("the %s event: %w", event, err)
+		}
+		e.Kind = triage.KindPush
+		e.TouchesConfig = p.push.touches(p.repository.member("default_branch").text())
 	case EventRepository, EventLabel:
 		if e.Repository, err = repository(p.repository, id); err != nil {
 			return fmt.Errorf("the %s event: %w", event, err)

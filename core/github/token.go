@@ -74,9 +74,15 @@ func tokenFor(ctx context.Context, installationID int64, path string) (key token
 	}
 	if len(parts) > 3 {
 		switch parts[3] {
+		case "commits":
+			// The checks of a commit are no contents of it.
+			key.scope = scopeContents
+			if last := parts[len(parts)-1]; last == "check-runs" || last == "check-suites" {
+				key.scope = scopeChecks
+			}
 		case "issues", "labels", "milestones":
 			key.scope = scopeIssues
-		case "contents", "commits", "git":
+		case "contents", "git":
 			key.scope = scopeContents
 		case "check-runs", "check-suites":
 			key.scope = scopeChecks

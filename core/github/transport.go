@@ -136,10 +136,24 @@ func routeOf(method, path string) string {
 		switch rest := parts[3:]; {
 		case rest[0] == "labels" && len(rest) == 1:
 			route = "/repos/{repo}/labels"
-		case rest[0] == "issues" && len(rest) == 3 && (rest[2] == "labels" || rest[2] == "events"):
+		case rest[0] == "issues" && len(rest) == 2:
+			route = "/repos/{repo}/issues/{number}"
+		case rest[0] == "issues" && len(rest) == 3 && (rest[2] == "labels" || rest[2] == "events" || rest[2] == "suggestions"):
 			route = "/repos/{repo}/issues/{number}/" + rest[2]
+		case rest[0] == "issues" && len(rest) == 5 && rest[2] == "suggestions":
+			route = "/repos/{repo}/issues/{number}/suggestions/{id}/dismiss"
+		case rest[0] == "labels" && len(rest) == 2:
+			route = "/repos/{repo}/labels/{name}"
 		case rest[0] == "issues" && len(rest) >= 4 && rest[2] == "labels":
 			route = "/repos/{repo}/issues/{number}/labels/{name}"
+		case rest[0] == "contents":
+			route = "/repos/{repo}/contents/{path}"
+		case rest[0] == "check-runs":
+			route = "/repos/{repo}/check-runs"
+		case rest[0] == "commits" && len(rest) == 3:
+			route = "/repos/{repo}/commits/{sha}/" + rest[2]
+		case rest[0] == "commits" && len(rest) == 1, rest[0] == "issue-types" && len(rest) == 1:
+			route = "/repos/{repo}/" + rest[0]
 		case rest[0] == "collaborators" && len(rest) == 3 && rest[2] == "permission":
 			route = "/repos/{repo}/collaborators/{user}/permission"
 		}

@@ -17,6 +17,7 @@ const (
 	EventInstallationRepositories = "installation_repositories"
 	EventLabel                    = "label"
 	EventRepository               = "repository"
+	EventPush                     = "push"
 	EventPing                     = "ping"
 )
 
@@ -48,7 +49,7 @@ func RouteOf(event string) (Route, bool) {
 	switch event {
 	case EventIssues, EventIssueComment:
 		return RouteIssues, true
-	case EventInstallation, EventInstallationRepositories, EventLabel, EventRepository, EventPing:
+	case EventInstallation, EventInstallationRepositories, EventLabel, EventRepository, EventPush, EventPing:
 		return RouteInstallations, true
 	}
 	return 0, false
@@ -99,9 +100,11 @@ func Key(event string, body []byte) (Route, string, error) {
 //   - "transferred" has MovedTo where the payload tells it.
 //   - "installation deleted" lists its repositories in Removed, none in Added.
 //   - KindRepository with Action "deleted" has Repository.Removed set.
+//   - A push TouchesConfig when it came to the default branch and changed a file
+//     that is read there, or when the payload does not list all that it changed.
 func ParseWebhook(event, deliveryID string, body []byte, receivedAt time.Time) (triage.Event, error) {
 	switch event {
-	case EventCorrection, EventReclassify, EventUndo:
+	case EventCorrection, EventReclassify, EventUndo, EventDismissal:
 		return parseOwnEvent(event, deliveryID, body, receivedAt)
 	}
 	if _, ok := RouteOf(event); !ok {

@@ -150,10 +150,14 @@ func (f *timed) rows(full string, n int, backfill bool) []triage.IssueKey {
 	f.Helper()
 	keys := make([]triage.IssueKey, n)
 	rows := make([]store.Desired, n)
+	known := f.known(full)
+	states, err := f.store.LoadRepositories(f.ctx, []int64{known.ID})
+	f.check(err)
+	version := states[known.ID].InForce().Version
 	for i := range keys {
 		keys[i] = f.open(full)
 		rows[i] = store.Desired{
-			Issue: keys[i], InstallationID: f.known(full).InstallationID, Revision: 1, EventID: fmt.Sprint("e", keys[i]),
+			Issue: keys[i], InstallationID: known.InstallationID, Revision: 1, EventID: fmt.Sprint("e", keys[i]), ConfigVersion: version,
 			Labels:   []triage.DesiredLabel{{Name: "bug", Field: triage.FieldCategory, Value: "bug", Source: triage.SourcePlugin, Plugin: "rules", Version: "1", Confidence: 1}},
 			Backfill: backfill, ReceivedAt: f.now(),
 		}
@@ -199,6 +203,9 @@ func TestThreeThousandLabelsTakeTheLeastTimeThatGitHubAllows(t *testing.T) {
 	f.neverRefused(f.calls)
 	f.allOnce(repo, keys)
 	writes := f.writes()
+	if len(writes) == 0 {
+		f.Fatal("nothing was written")
+	}
 	took := writes[len(writes)-1].seen.Sub(writes[0].seen)
 	// Five hours of 500, then seven bursts with six minutes between them.
 	least := 5*time.Hour + 6*time.Minute

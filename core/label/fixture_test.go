@@ -141,7 +141,27 @@ func (f *fixture) repository(owner, name string) string {
 	labels, err := f.client.RepositoryLabels(f.ctx, r.InstallationID, r)
 	f.check(err)
 	f.check(f.store.SaveRepositoryLabels(f.ctx, r.ID, labels, f.now()))
+	f.configure(full, triage.DefaultRepositoryConfig())
 	return full
+}
+
+// configure has the repository's files read, with this in them.
+func (f *fixture) configure(full string, c triage.RepositoryConfig, reacting ...string) {
+	f.Helper()
+	r := f.known(full)
+	f.check(f.store.ApplyInstallation(f.ctx, store.InstallationChange{
+		EventID: fmt.Sprintf("push/%s/%d", full, time.Now().UnixNano()), At: f.now().Add(-time.Hour),
+		Configuration: store.ConfigurationMark{Because: store.DuePush, InstallationID: r.InstallationID, RepositoryIDs: []int64{r.ID}},
+	}))
+	jobs, err := f.store.ClaimConfigurations(f.ctx, store.ConfigurationClaim{Owner: "configure", Now: f.now(), LeaseFor: time.Minute, Limit: 1})
+	f.check(err)
+	if len(jobs) != 1 || jobs[0].Repository.ID != r.ID {
+		f.Fatalf("due for a new configuration are %+v, want %s", jobs, full)
+	}
+	f.check(f.store.SaveConfiguration(f.ctx, store.ConfigurationResult{
+		RepositoryID: r.ID, Owner: jobs[0].Owner, Marks: jobs[0].Marks,
+		Configuration: &store.Configuration{Config: c, Reacting: reacting}, NextDue: f.now().Add(1000 * time.Hour), Because: store.DuePeriodic,
+	}))
 }
 
 func (f *fixture) known(full string) triage.Repository {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/dispatchai/dispatchai/core/failpoint"
@@ -42,7 +43,7 @@ func (d *drain) settle(ctx context.Context, row store.Desired) {
 	var unclear bool
 	var err error
 	for attempt := 1; !row.Ignored; attempt++ {
-		unclear, err = w.bring(ctx, row, at, ledger)
+		unclear, err = w.bring(ctx, row, at, ledger, d.scene.suggestions[row.Issue])
 		if !errors.Is(err, store.ErrConflict) || attempt == planAttempts {
 			break
 		}
@@ -74,7 +75,7 @@ func (d *drain) settle(ctx context.Context, row store.Desired) {
 
 // bring looks at the issue and does what is to be done; unclear tells that a
 // part of it was left undone because nobody can tell yet what is right.
-func (w *Worker) bring(ctx context.Context, row store.Desired, at *site, ledger []triage.LedgerEntry) (unclear bool, _ error) {
+func (w *Worker) bring(ctx context.Context, row store.Desired, at *site, ledger []triage.LedgerEntry, suggestions []store.Suggestion) (unclear bool, _ error) {
 	onIssue, err := w.GitHub.IssueLabels(ctx, at.repository.InstallationID, at.repository, row.Issue.Number)
 	if err != nil {
 		return false, fmt.Errorf("read the issue's labels: %w", err)
@@ -98,7 +99,20 @@ func (w *Worker) bring(ctx context.Context, row store.Desired, at *site, ledger 
 		return false, err
 	}
 	for _, e := range plan.Remove {
+		if slices.Contains(row.Held, e.Field) {
+			continue
+		}
 		if err := w.remove(ctx, row, at.repository, e); err != nil {
+			return false, err
+		}
+	}
+	if len(row.Suggested) > 0 || anyOpen(suggestions) {
+		if err := w.suggest(ctx, row, at, view, suggestions); err != nil {
+			return false, err
+		}
+	}
+	if row.IssueType != "" {
+		if err := w.setType(ctx, row, at.repository); err != nil {
 			return false, err
 		}
 	}

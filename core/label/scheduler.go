@@ -106,6 +106,7 @@ func (w *Worker) Run(ctx context.Context) error {
 type scene struct {
 	repositories map[int64]store.RepositoryState
 	ledger       map[triage.IssueKey][]triage.LedgerEntry
+	suggestions  map[triage.IssueKey][]store.Suggestion
 }
 
 // claim leases up to free installations and reads what their rows are judged by.
@@ -130,7 +131,11 @@ func (w *Worker) claim(ctx context.Context, owner string, free int) (claimed []s
 	}
 	// The ledger comes before anything that is read of the issues; see triage.LabelView.
 	if s.ledger, err = w.Store.Ledger(ctx, keys); err == nil {
-		s.repositories, err = w.Store.LoadRepositories(ctx, ids)
+		if s.repositories, err = w.Store.LoadRepositories(ctx, ids); err == nil {
+			if err = w.reconsider(ctx, claimed, s.repositories); err == nil {
+				s.suggestions, err = w.Store.Suggestions(ctx, keys)
+			}
+		}
 	}
 	if err != nil {
 		settle, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleFor)
@@ -253,7 +258,10 @@ func (d *drain) simple(rows []store.Desired) []store.Desired {
 			d.done(row, "archived")
 		case row.Ignored && len(row.Reactions) == 0:
 			d.done(row, "ignored")
-		case len(row.Labels) == 0 && len(d.scene.ledger[row.Issue]) == 0 && row.Request == nil && len(row.Reactions) == 0:
+		case row.Request != nil || len(row.Reactions) > 0:
+			others = append(others, row)
+		case len(row.Labels) == 0 && len(row.Suggested) == 0 && row.IssueType == "" && len(d.scene.ledger[row.Issue]) == 0 && !anyOpen(d.scene.suggestions[row.Issue]),
+			untouched(row, d.scene.suggestions[row.Issue]):
 			d.done(row, "unlabelled")
 		default:
 			others = append(others, row)
@@ -289,7 +297,7 @@ func (d *drain) visit(ctx context.Context, rows []store.Desired) {
 				at.fail(err)
 				return nil
 			}
-			at.taxonomy = d.worker.taxonomy(id, labels)
+			at.taxonomy = d.worker.taxonomy(id, labels, state.InForce())
 			return nil
 		})
 	}

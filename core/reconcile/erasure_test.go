@@ -63,9 +63,9 @@ func (learner) Forget(_ context.Context, repositoryID int64) (err error) {
 	return err
 }
 
-// fixture is a worker between a real store, a real log and a real plugin, with a
+// graveyard is a worker between a real store, a real log and a real plugin, with a
 // clock of its own.
-type fixture struct {
+type graveyard struct {
 	testing.TB
 	ctx     context.Context
 	store   *sqlite.Store
@@ -81,11 +81,11 @@ const (
 	other = int64(2)
 )
 
-func newFixture(t *testing.T) *fixture {
+func newGraveyard(t *testing.T) *graveyard {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
-	f := &fixture{TB: t, ctx: ctx, workDir: t.TempDir()}
+	f := &graveyard{TB: t, ctx: ctx, workDir: t.TempDir()}
 	f.now.Store(time.Now().UnixNano())
 	var err error
 	f.store, err = sqlite.Open(ctx, sqlite.Options{Path: filepath.Join(t.TempDir(), "store.db")})
@@ -109,19 +109,19 @@ func newFixture(t *testing.T) *fixture {
 	return f
 }
 
-func (f *fixture) check(err error) {
+func (f *graveyard) check(err error) {
 	f.Helper()
 	if err != nil {
 		f.Fatal(err)
 	}
 }
 
-func (f *fixture) time() time.Time { return time.Unix(0, f.now.Load()).UTC() }
+func (f *graveyard) time() time.Time { return time.Unix(0, f.now.Load()).UTC() }
 
-func (f *fixture) pass(d time.Duration) { f.now.Add(int64(d)) }
+func (f *graveyard) pass(d time.Duration) { f.now.Add(int64(d)) }
 
 // learner starts the plugin process.
-func (f *fixture) learner() *plugin.Plugin {
+func (f *graveyard) learner() *plugin.Plugin {
 	f.Helper()
 	self, err := os.Executable()
 	f.check(err)
@@ -131,7 +131,7 @@ func (f *fixture) learner() *plugin.Plugin {
 	return p
 }
 
-func (f *fixture) worker(after time.Duration, p *plugin.Plugin) (*reconcile.Worker, *strings.Builder) {
+func (f *graveyard) worker(after time.Duration, p *plugin.Plugin) (*reconcile.Worker, *strings.Builder) {
 	var lines strings.Builder
 	return reconcile.New(reconcile.Config{
 		Store: f.store, DeadLetters: f.letters, Plugins: map[string]reconcile.Plugin{"learner": p}, EraseAfter: after,
@@ -140,7 +140,7 @@ func (f *fixture) worker(after time.Duration, p *plugin.Plugin) (*reconcile.Work
 }
 
 // known stores a repository with many issues, and dead letters of it.
-func (f *fixture) known(id int64, issues int) {
+func (f *graveyard) known(id int64, issues int) {
 	f.Helper()
 	at := f.time()
 	name := fmt.Sprintf("secret/repository-%d", id)
@@ -164,7 +164,7 @@ func (f *fixture) known(id int64, issues int) {
 	}
 }
 
-func (f *fixture) change(event string, c store.InstallationChange) {
+func (f *graveyard) change(event string, c store.InstallationChange) {
 	f.Helper()
 	c.EventID, c.At = event, f.time()
 	if c.Installation != nil {
@@ -174,7 +174,7 @@ func (f *fixture) change(event string, c store.InstallationChange) {
 }
 
 // issues counts the stored issues of a repository.
-func (f *fixture) issues(id int64, upTo int) int {
+func (f *graveyard) issues(id int64, upTo int) int {
 	f.Helper()
 	var keys []triage.IssueKey
 	for n := 1; n <= upTo; n++ {
@@ -185,7 +185,7 @@ func (f *fixture) issues(id int64, upTo int) int {
 	return len(states)
 }
 
-func (f *fixture) openLetters() (keys []string) {
+func (f *graveyard) openLetters() (keys []string) {
 	f.Helper()
 	letters, err := f.letters.List(f.ctx, eventlog.ListOptions{})
 	f.check(err)
@@ -195,7 +195,7 @@ func (f *fixture) openLetters() (keys []string) {
 	return keys
 }
 
-func (f *fixture) forgotten() string {
+func (f *graveyard) forgotten() string {
 	f.Helper()
 	content, err := os.ReadFile(filepath.Join(f.workDir, forgottenFile))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -204,7 +204,7 @@ func (f *fixture) forgotten() string {
 	return strings.Join(strings.Fields(string(content)), " ")
 }
 
-func (f *fixture) latest() store.Erasure {
+func (f *graveyard) latest() store.Erasure {
 	f.Helper()
 	log, err := f.store.Erasures(f.ctx, 10)
 	f.check(err)
@@ -217,7 +217,7 @@ func (f *fixture) latest() store.Erasure {
 // TestErasedWhenTheGracePeriodIsOver and not before: its issues, its dead
 // letters, what the plugin knows of it, and nobody else's.
 func TestErasedWhenTheGracePeriodIsOver(t *testing.T) {
-	f := newFixture(t)
+	f := newGraveyard(t)
 	f.known(first, 130)
 	f.known(other, 2)
 	w, lines := f.worker(month, f.learner())
@@ -258,7 +258,7 @@ func TestErasedWhenTheGracePeriodIsOver(t *testing.T) {
 // TestReinstalledWithinTheGracePeriod keeps the data, and the old installation's
 // own row is erased all the same.
 func TestReinstalledWithinTheGracePeriod(t *testing.T) {
-	f := newFixture(t)
+	f := newGraveyard(t)
 	f.known(first, 3)
 	w, _ := f.worker(month, f.learner())
 	f.change("uninstalled", store.InstallationChange{Installation: &triage.Installation{ID: 10, Removed: true}, Removed: []int64{first}})
@@ -285,7 +285,7 @@ func TestReinstalledWithinTheGracePeriod(t *testing.T) {
 
 // TestADeletedIssue is erased alone, with its dead letters.
 func TestADeletedIssue(t *testing.T) {
-	f := newFixture(t)
+	f := newGraveyard(t)
 	f.known(first, 2)
 	w, _ := f.worker(0, f.learner())
 	_, err := f.store.ApplyIssues(f.ctx, []store.IssueChange{{
@@ -311,7 +311,7 @@ func TestADeletedIssue(t *testing.T) {
 
 // TestAPluginThatIsDownIsToldLater, by the next process too, and keeps nothing back.
 func TestAPluginThatIsDownIsToldLater(t *testing.T) {
-	f := newFixture(t)
+	f := newGraveyard(t)
 	f.known(first, 1)
 	p := f.learner()
 	w, _ := f.worker(0, p)
@@ -351,7 +351,7 @@ func (failing) List(context.Context, eventlog.ListOptions) ([]eventlog.DeadLette
 // TestAnErasureIsOpenUntilAllIsDone: while the dead letters cannot be read, the
 // erasure does not count as ended, and it ends when they can.
 func TestAnErasureIsOpenUntilAllIsDone(t *testing.T) {
-	f := newFixture(t)
+	f := newGraveyard(t)
 	f.known(first, 1)
 	p := f.learner()
 	broken := reconcile.New(reconcile.Config{

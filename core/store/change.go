@@ -296,6 +296,12 @@ func (d Desired) Normalize() (Desired, error) {
 		reactions[i] = triage.Reaction{CommentID: r.CommentID, Content: CleanText(r.Content)}
 	}
 	d.Reactions = reactions
+	d.Held = slices.Clone(d.Held)
+	d.Suggested = slices.Clone(d.Suggested)
+	for i, l := range d.Suggested {
+		d.Suggested[i] = cleanSuggested(l)
+	}
+	d.IssueType = CleanText(d.IssueType)
 	return d, nil
 }
 

@@ -40,6 +40,9 @@ type Store interface {
 	Issues
 	Embeddings
 	Directory
+	Configuring
+	Suggesting
+	Typing
 	Labelling
 	Erasing
 	Reader
@@ -320,6 +323,10 @@ type RepositoryState struct {
 	// Erased tells that the repository's data was erased, or is being erased:
 	// nothing about it is kept until it is Upserted again.
 	Erased bool
+	// Configuration is what its files say; nil while nobody has read them. See InForce.
+	Configuration *Configuration
+	// ConfigurationFaults counts what is wrong in the files as they were read last.
+	ConfigurationFaults int
 }
 
 // InstallationChange is the effect of one event about an installation or a
@@ -354,6 +361,8 @@ type InstallationChange struct {
 	Label             *triage.RepositoryLabel // created or edited; nil when DeletedLabel is set
 	PreviousLabel     string                  // the name before a rename
 	DeletedLabel      string
+	// Configuration says whose files are to be read again, at At.
+	Configuration ConfigurationMark
 }
 
 // Labelling is what the label worker reads and writes.
@@ -365,8 +374,9 @@ type Labelling interface {
 	// ClaimDesired leases installations that have due rows, are not suspended,
 	// removed or blocked, and are not leased by another owner, and returns
 	// their due rows, live before backfill, oldest first; the installations
-	// in the order of their first rows. Rows of removed repositories wait. An
-	// installation or repository that is not known is no obstacle.
+	// in the order of their first rows. Rows of removed repositories wait, and
+	// those of repositories whose files nobody has read yet. An installation or
+	// repository that is not known is no obstacle.
 	//
 	// Where more rows are due than are handed out, a sixteenth of the places goes
 	// to backfill rows, so that live ones do not starve them for ever. While
@@ -388,7 +398,7 @@ type Labelling interface {
 	// holds the lease by now; nothing is changed then.
 	ReleaseInstallation(ctx context.Context, release Release) error
 	// ReleaseLeases gives every lease back, whoever holds it, so that the rows in
-	// hand are due at once; blocks and budgets stay. Only a process that knows that no other
+	// hand are due at once, claims of configurations too; blocks and budgets stay. Only a process that knows that no other
 	// labels may call it: after a crash it need not wait for its own old leases.
 	// As with a lease that ends by time, the rows handed out under it count as lost.
 	ReleaseLeases(ctx context.Context) error
@@ -467,6 +477,15 @@ type Desired struct {
 	// Reactions to comments are to be given once each. Those that were not yet
 	// when a later revision comes are given with it.
 	Reactions []triage.Reaction
+	// ConfigVersion is that of the configuration by which Labels and what follows
+	// were chosen; 0: none.
+	ConfigVersion int64
+	// Held are the fields whose labels are left as they are, ours too.
+	Held []triage.Field
+	// Suggested are labels to suggest rather than to write.
+	Suggested []SuggestedLabel
+	// IssueType is the issue type to set where the issue has none; "" is none.
+	IssueType string
 	// Backfill rows wait behind live ones.
 	Backfill bool
 	// ReceivedAt is when the delivery behind it was accepted, for latency.

@@ -22,6 +22,9 @@ const (
 	KindReclassify Kind = "reclassify"
 	// KindUndo: an operator withdraws what plugins answered; Undo is set.
 	KindUndo Kind = "undo"
+	// KindDismissal: a person dismissed a suggestion on GitHub, of which no webhook
+	// tells; Label is what was suggested.
+	KindDismissal Kind = "dismissal"
 	// KindInstallation: the App was installed, removed, suspended or unsuspended
 	// (Action is GitHub's); Installation and Added are set.
 	KindInstallation Kind = "installation"
@@ -33,6 +36,9 @@ const (
 	// KindRepositoryLabel: a repository's label was created, edited or deleted;
 	// Label is set, PreviousLabel too when it was renamed.
 	KindRepositoryLabel Kind = "repository_label"
+	// KindPush: commits came to a branch; TouchesConfig tells whether the
+	// repository's configuration has to be read again.
+	KindPush Kind = "push"
 	// KindPing is GitHub's hello; it changes nothing.
 	KindPing Kind = "ping"
 )
@@ -61,6 +67,9 @@ type Event struct {
 	Removed        []Repository     `json:"removed,omitempty"`
 	// MovedTo is, when an issue was transferred, what became of it; zero otherwise.
 	MovedTo IssueKey `json:"moved_to,omitzero"`
+	// TouchesConfig tells that a push may have changed what the repository's
+	// default branch says to the app: its configuration file or its workflows.
+	TouchesConfig bool `json:"touches_config,omitempty"`
 }
 
 // IssueKey is the key of the issue the event is about; it is zero for events

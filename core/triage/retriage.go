@@ -27,6 +27,16 @@ func DefaultRetriagePolicy() RetriagePolicy {
 	return RetriagePolicy{Edit: true, Reopen: true, Comment: true, Commands: true}
 }
 
+// RetriagePolicy is what the repository's configuration says of it. Where labels
+// are only suggested, or nothing is written, nobody is asked or answered.
+func (c RepositoryConfig) RetriagePolicy() RetriagePolicy {
+	p := RetriagePolicy{Edit: c.Retriage.Edit, Reopen: c.Retriage.Reopen, Comment: c.Retriage.Comment}
+	if c.Mode == ModeApply {
+		p.Commands, p.NeedsInfo = c.Commands, c.NeedsInfo
+	}
+	return p
+}
+
 // InfoRequest is what the one comment that asks an issue's author for answers
 // should say by now.
 type InfoRequest struct {

@@ -150,7 +150,7 @@ func (s *Store) ApplyInstallation(ctx context.Context, change store.Installation
 	return s.writer.do(ctx, func(t *tx) error { return applyInstallation(t, change) })
 }
 
-func applyInstallation(t *tx, c store.InstallationChange) error {
+func applyInstallation(t *tx, c store.InstallationChange) (err error) {
 	inserted, err := t.exec(`INSERT INTO applied_events (event_id, repository_id, number, event_type, applied_at) VALUES (?, 0, 0, '', ?)
 		ON CONFLICT (event_id) DO NOTHING`, c.EventID, micros(time.Now()))
 	if err != nil || inserted == 0 {
@@ -159,6 +159,11 @@ func applyInstallation(t *tx, c store.InstallationChange) error {
 	if err := changeInstallation(t, c); err != nil {
 		return err
 	}
+	defer func() {
+		if err == nil {
+			err = markConfigurations(t, c)
+		}
+	}()
 	ids := append([]int64{c.LabelRepositoryID}, c.Removed...)
 	for _, r := range slices.Concat(c.Upserted, c.Described) {
 		ids = append(ids, r.ID)
@@ -390,18 +395,23 @@ func (s *Store) SaveRepositoryLabels(ctx context.Context, repositoryID int64, la
 }
 
 // repositoryColumns selects what scanRepository reads, from repositories r.
-const repositoryColumns = `r.id, r.installation_id, r.full_name, r.private, r.archived, r.removed, r.labels_at, r.erased,
+const repositoryColumns = `r.id, r.installation_id, r.full_name, r.private, r.archived, r.removed, r.labels_at, r.erased, r.config_version, r.config_faults,
+	CASE WHEN r.config_version > 0 THEN (SELECT c.in_force FROM repository_configurations c WHERE c.repository_id = r.id) END,
 	(SELECT json_group_array(json_object('name', l.name, 'color', l.color, 'description', l.description) ORDER BY l.label_key)
 		FROM repository_labels l WHERE l.repository_id = r.id AND l.removed = 0)`
 
-func scanRepository(rows *sql.Rows) (state store.RepositoryState, err error) {
-	var labels sql.RawBytes
+func (s *Store) scanRepository(rows *sql.Rows) (state store.RepositoryState, err error) {
+	var labels, inForce sql.RawBytes
+	var version int64
 	var labelsAt sql.NullInt64
 	r := &state.Repository
-	if err := rows.Scan(&r.ID, &r.InstallationID, &r.FullName, &r.Private, &r.Archived, &r.Removed, &labelsAt, &state.Erased, &labels); err != nil {
+	if err := rows.Scan(&r.ID, &r.InstallationID, &r.FullName, &r.Private, &r.Archived, &r.Removed, &labelsAt, &state.Erased, &version, &state.ConfigurationFaults, &inForce, &labels); err != nil {
 		return state, err
 	}
 	state.LabelsAt = fromOptionalMicros(labelsAt)
+	if state.Configuration, err = s.configuration(r.ID, version, inForce); err != nil {
+		return state, err
+	}
 	if err := json.Unmarshal(labels, &state.Labels); err != nil {
 		return state, fmt.Errorf("labels of repository %d: %w", r.ID, err)
 	}
@@ -417,7 +427,7 @@ func (s *Store) LoadRepositories(ctx context.Context, ids []int64) (_ map[int64]
 	}
 	states := make(map[int64]store.RepositoryState)
 	return states, s.explain(scanAll(rows, func() error {
-		state, err := scanRepository(rows)
+		state, err := s.scanRepository(rows)
 		states[state.Repository.ID] = state
 		return err
 	}))
@@ -432,7 +442,7 @@ func (s *Store) ListRepositories(ctx context.Context) (_ []store.RepositoryState
 	}
 	var states []store.RepositoryState
 	err = scanAll(rows, func() error {
-		state, err := scanRepository(rows)
+		state, err := s.scanRepository(rows)
 		states = append(states, state)
 		return err
 	})

@@ -33,6 +33,9 @@ func repositoryTables() []repositoryTable {
 		{"label_ledger_history", "id", true},
 		{"label_ledger", "number", true},
 		{"info_requests", "number", true},
+		{"label_suggestions", "number", true},
+		{"typed_issues", "number", true},
+		{"repository_configurations", "in_force", false},
 		{"repository_labels", "label_key", false},
 		{"embedding_vocabularies", "model", false},
 	}
@@ -132,10 +135,13 @@ func beginErasure(t *tx, r store.Removal, removedBefore, now time.Time, plugins 
 				return e, err
 			}
 		}
-		_, err = t.exec(`UPDATE repositories SET erased = 1, full_name = '', private = 0, archived = 0, labels_at = NULL WHERE id = ?`, e.RepositoryID)
+		_, err = t.exec(`UPDATE repositories SET erased = 1, full_name = '', private = 0, archived = 0, labels_at = NULL, config_version = 0, config_faults = 0 WHERE id = ?`, e.RepositoryID)
 	case store.SubjectIssue:
 		_, err = t.exec(`UPDATE deleted_issues SET erased = 1 WHERE issue_id = (SELECT id FROM issues WHERE repository_id = ? AND number = ?)`, e.RepositoryID, e.Number)
 	case store.SubjectInstallation:
+		if _, err := t.exec(`DELETE FROM owner_files WHERE installation_id = ?`, e.InstallationID); err != nil {
+			return e, err
+		}
 		_, err = t.exec(`UPDATE installations SET erased = 1, account = '', granted = '' WHERE id = ?`, e.InstallationID)
 	}
 	return e, err

@@ -20,6 +20,7 @@ func notErased() map[string]string {
 		"repositories":        "a row of numbers and times stays, so that late events bring nothing back",
 		"installations":       "the same; erased as a subject of their own",
 		"installation_leases": "of the installation, and erased with it",
+		"owner_files":         "the same",
 		"erasures":            "the log itself: numbers, times and counts",
 		"plugin_forgets":      "a note until the plugin was told",
 		"goose_db_version":    "the schema's version",
@@ -52,6 +53,14 @@ func populate(t *testing.T, s *Store, repositoryID int64) {
 	}))
 	ok(s.SaveRepositoryLabels(ctx, repositoryID, []triage.RepositoryLabel{{Name: "bug", Description: secretWord}}, at))
 	ok(s.SaveVocabulary(ctx, store.Vocabulary{RepositoryID: repositoryID, Model: "m", Version: 1, Issues: 2, Terms: []byte(secretWord)}))
+	jobs, err := s.ClaimConfigurations(ctx, store.ConfigurationClaim{Owner: "test", Now: time.Now(), LeaseFor: time.Minute, Limit: 10})
+	ok(err)
+	for _, j := range jobs {
+		ok(s.SaveConfiguration(ctx, store.ConfigurationResult{
+			RepositoryID: j.Repository.ID, Owner: j.Owner, Marks: j.Marks, Configuration: &store.Configuration{Config: triage.DefaultRepositoryConfig(), Reacting: []string{secretWord}},
+			Report: store.ConfigurationReport{CheckedAt: at}, NextDue: time.Now().Add(time.Hour), Because: store.DuePeriodic,
+		}))
+	}
 	for number := 1; number <= 2; number++ {
 		change := store.IssueChange{
 			EventID: fmt.Sprintf("opened-%d-%d", repositoryID, number), EventType: triage.Classified, ReceivedAt: at,
@@ -72,6 +81,11 @@ func populate(t *testing.T, s *Store, repositoryID int64) {
 		key := change.Issue.Key()
 		ok(s.RecordLedger(ctx, []triage.LedgerEntry{{Issue: key, DesiredLabel: triage.DesiredLabel{Name: "bug", EventID: "d"}, State: triage.LedgerIntended, UpdatedAt: at}}))
 		ok(s.RecordLedger(ctx, []triage.LedgerEntry{{Issue: key, DesiredLabel: triage.DesiredLabel{Name: "bug", EventID: "d"}, State: triage.LedgerVetoed, Actor: secretWord, UpdatedAt: at.Add(time.Second)}}))
+		ok(s.RecordSuggestions(ctx, []store.Suggestion{{
+			Issue: key, SuggestedLabel: store.SuggestedLabel{DesiredLabel: triage.DesiredLabel{Name: "bug", EventID: "d"}, Reason: secretWord},
+			State: store.SuggestionShown, CreatedAt: at, UpdatedAt: at,
+		}}))
+		ok(s.RecordIssueType(ctx, store.TypedIssue{Issue: key, Type: secretWord, EventID: "d", State: store.TypingWritten, At: at}))
 		ok(s.SaveInfoRequest(ctx, store.InfoRequest{Issue: key, State: store.RequestWritten, CommentID: 1, Text: secretWord, UpdatedAt: at}))
 		ok(s.SaveDesired(ctx, []store.Desired{{Issue: key, InstallationID: repositoryID * 10, Revision: 2, ReceivedAt: at}}))
 		if number == 2 {

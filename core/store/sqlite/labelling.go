@@ -17,11 +17,16 @@ func (s *Store) SaveDesired(ctx context.Context, rows []store.Desired) (err erro
 	defer s.metrics.observe("save_desired", time.Now(), &err)
 	clean := make([]store.Desired, len(rows))
 	labels, requests, reactions := make([]string, len(rows)), make([]string, len(rows)), make([]string, len(rows))
+	labels, held, suggested := make([]string, len(rows)), make([]string, len(rows)), make([]string, len(rows))
 	for i, d := range rows {
 		if clean[i], err = d.Normalize(); err != nil {
 			return fmt.Errorf("sqlite store: %w", err)
 		}
-		if labels[i], err = toJSON(clean[i].Labels); err != nil {
+		var errs [3]error
+		labels[i], errs[0] = toJSON(clean[i].Labels)
+		held[i], errs[1] = listJSON(clean[i].Held)
+		suggested[i], errs[2] = listJSON(clean[i].Suggested)
+		if err = errors.Join(errs[:]...); err != nil {
 			return fmt.Errorf("sqlite store: %w", err)
 		}
 		if reactions[i], err = toJSON(clean[i].Reactions); err != nil {
@@ -42,8 +47,8 @@ func (s *Store) SaveDesired(ctx context.Context, rows []store.Desired) (err erro
 			// A live row that still waits stays live under a later backfill. A row in
 			// hand stays so: its owner finds on settling it that it moved on.
 			if _, err := t.exec(`INSERT INTO desired_labels (repository_id, number, installation_id, revision, event_id, traceparent, labels,
-					backfill, received_at, ignored, request, reactions, attempts, not_before, last_error, settled)
-				VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, '', 0)
+					backfill, received_at, ignored, request, reactions, config_version, held, suggested, issue_type, attempts, not_before, last_error, settled)
+				VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, '', 0)
 				ON CONFLICT (repository_id, number) DO UPDATE SET
 					claimed_by = CASE WHEN desired_labels.installation_id = excluded.installation_id THEN claimed_by END,
 					backfill = CASE WHEN settled = 0 THEN min(desired_labels.backfill, excluded.backfill) ELSE excluded.backfill END,
@@ -52,9 +57,11 @@ func (s *Store) SaveDesired(ctx context.Context, rows []store.Desired) (err erro
 					reactions = CASE WHEN desired_labels.reactions = '[]' THEN excluded.reactions ELSE (
 						SELECT json_group_array(json(value)) FROM (
 							SELECT value FROM json_each(desired_labels.reactions) UNION SELECT value FROM json_each(excluded.reactions))) END,
+					config_version = excluded.config_version, held = excluded.held, suggested = excluded.suggested, issue_type = excluded.issue_type,
 					attempts = 0, not_before = 0, last_error = '', settled = 0
 				WHERE excluded.revision > desired_labels.revision`,
-				d.Issue.RepositoryID, d.Issue.Number, d.InstallationID, d.Revision, d.EventID, d.Traceparent, labels[i], d.Backfill, micros(d.ReceivedAt), d.Ignored, requests[i], reactions[i]); err != nil {
+				d.Issue.RepositoryID, d.Issue.Number, d.InstallationID, d.Revision, d.EventID, d.Traceparent, labels[i], d.Backfill, micros(d.ReceivedAt), d.Ignored, requests[i], reactions[i],
+				d.ConfigVersion, held[i], suggested[i], d.IssueType); err != nil {
 				return err
 			}
 		}
@@ -162,7 +169,7 @@ func claimable(t *tx, claim store.Claim, now int64) ([]int64, error) {
 			LEFT JOIN installation_leases l ON l.installation_id = pending.id
 			JOIN desired_labels head ON head.id = (
 				SELECT d.id FROM desired_labels d LEFT JOIN repositories r ON r.id = d.repository_id
-				WHERE d.settled = 0 AND d.claimed_by IS NULL AND d.installation_id = pending.id AND d.not_before <= ?1 AND coalesce(r.removed, 0) = 0
+				WHERE d.settled = 0 AND d.claimed_by IS NULL AND d.installation_id = pending.id AND d.not_before <= ?1 AND coalesce(r.removed, 0) = 0 AND coalesce(r.config_version, 1) > 0
 					AND d.backfill <= (coalesce(l.backfill_until, 0) <= ?1)
 				ORDER BY d.backfill, d.received_at, d.id LIMIT 1)
 		WHERE coalesce(n.suspended, 0) = 0 AND coalesce(n.removed, 0) = 0
@@ -206,9 +213,10 @@ func takeRows(t *tx, claim store.Claim, installationID, now int64) ([]store.Desi
 // dueRows reads up to limit of the installation's due rows, live before
 // backfill and oldest first, or those of a backfill alone.
 func dueRows(t *tx, installationID, now int64, backfill bool, limit int) (due []store.Desired, ids []int64, _ error) {
-	rows, err := t.query(context.Background(), `SELECT d.id, d.repository_id, d.number, d.revision, d.event_id, d.traceparent, d.labels, d.backfill, d.received_at, d.ignored, d.request, d.reactions, d.attempts
+	rows, err := t.query(context.Background(), `SELECT d.id, d.repository_id, d.number, d.revision, d.event_id, d.traceparent, d.labels, d.backfill, d.received_at, d.ignored, d.request, d.reactions, d.attempts,
+			d.config_version, d.held, d.suggested, d.issue_type
 		FROM desired_labels d LEFT JOIN repositories r ON r.id = d.repository_id
-		WHERE d.settled = 0 AND d.claimed_by IS NULL AND d.installation_id = ?1 AND d.not_before <= ?2 AND coalesce(r.removed, 0) = 0
+		WHERE d.settled = 0 AND d.claimed_by IS NULL AND d.installation_id = ?1 AND d.not_before <= ?2 AND coalesce(r.removed, 0) = 0 AND coalesce(r.config_version, 1) > 0
 			AND d.backfill BETWEEN ?3 AND (coalesce((SELECT l.backfill_until FROM installation_leases l WHERE l.installation_id = ?1), 0) <= ?2)
 		ORDER BY d.backfill, d.received_at, d.id LIMIT ?4`, installationID, now, backfill, limit)
 	if err != nil {
@@ -217,11 +225,12 @@ func dueRows(t *tx, installationID, now int64, backfill bool, limit int) (due []
 	return due, ids, scanAll(rows, func() error {
 		d := store.Desired{InstallationID: installationID}
 		var id, received int64
-		var labels, request, reactions sql.RawBytes
-		if err := rows.Scan(&id, &d.Issue.RepositoryID, &d.Issue.Number, &d.Revision, &d.EventID, &d.Traceparent, &labels, &d.Backfill, &received, &d.Ignored, &request, &reactions, &d.Attempts); err != nil {
+		var labels, request, reactions, held, suggested sql.RawBytes
+		if err := rows.Scan(&id, &d.Issue.RepositoryID, &d.Issue.Number, &d.Revision, &d.EventID, &d.Traceparent, &labels, &d.Backfill, &received, &d.Ignored, &request, &reactions, &d.Attempts,
+			&d.ConfigVersion, &held, &suggested, &d.IssueType); err != nil {
 			return err
 		}
-		if err := json.Unmarshal(labels, &d.Labels); err != nil {
+		if err := errors.Join(json.Unmarshal(labels, &d.Labels), readList(held, &d.Held), readList(suggested, &d.Suggested)); err != nil {
 			return fmt.Errorf("desired labels of %s: %w", d.Issue, err)
 		}
 		if len(request) > 0 {
@@ -309,7 +318,7 @@ func (s *Store) ReleaseLeases(ctx context.Context) (err error) {
 		}
 		_, err := t.exec(`UPDATE installation_leases SET owner = NULL, lease_until = NULL WHERE owner IS NOT NULL`)
 		_, takeBack := t.exec(`UPDATE desired_labels SET claimed_by = NULL WHERE settled = 0 AND claimed_by IS NOT NULL`)
-		return errors.Join(err, takeBack)
+		return errors.Join(err, takeBack, releaseConfigurations(t))
 	})
 }
 

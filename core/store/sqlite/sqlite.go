@@ -21,6 +21,7 @@ import (
 	"sync"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/pressly/goose/v3"
 	"github.com/prometheus/client_golang/prometheus"
 	driver "modernc.org/sqlite"
@@ -65,6 +66,7 @@ type Store struct {
 	reader        *reader
 	writer        *writer
 	vectors       *vectorCache
+	configs       *lru.Cache[int64, *store.Configuration]
 	metrics       *metrics
 
 	closeOnce sync.Once
@@ -127,6 +129,9 @@ func Open(ctx context.Context, options Options) (_ *Store, err error) {
 		cacheBytes = defaultVectorCache
 	}
 	s.vectors = newVectorCache(cacheBytes)
+	if s.configs, err = lru.New[int64, *store.Configuration](cachedConfigurations); err != nil {
+		return nil, err
+	}
 	s.reader = newReader(readDB)
 	conn, err := s.db.Conn(ctx)
 	if err != nil {

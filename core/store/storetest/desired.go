@@ -312,6 +312,7 @@ var desiredTests = map[string]func(*testing.T, store.Store){
 		install(t, s, store.InstallationChange{EventID: "i2", At: at(1), Installation: &triage.Installation{ID: 20, Removed: true, UpdatedAt: at(1)}})
 		install(t, s, store.InstallationChange{EventID: "i3", At: at(1), Installation: &triage.Installation{ID: 30, UpdatedAt: at(1)},
 			Upserted: []triage.Repository{{ID: 3, FullName: "acme/three"}, {ID: 5, FullName: "acme/five"}}})
+		configure(t, s, 3, 5)
 		install(t, s, store.InstallationChange{EventID: "i4", At: at(2), Removed: []int64{3}})
 		wantClaim(t, s, "a", 10, "4#1@1", "5#1@1") // installation 40 is not known, and no obstacle
 		wantPending(t, s, 6)

@@ -335,6 +335,7 @@ var textTests = map[string]func(*testing.T, store.Store){
 				return triage.DesiredLabel{Name: x, Field: triage.Field(x), Value: x, Source: triage.Source(x), Plugin: x, Version: x, Confidence: 0.5, EventID: x}
 			}
 			key := triage.IssueKey{RepositoryID: id, Number: 1}
+			configure(t, s, id)
 			check(t, s.SaveDesired(testContext(t), []store.Desired{{Issue: key, InstallationID: id, Revision: 1, EventID: in, Traceparent: in, Labels: []triage.DesiredLabel{label(in)}, ReceivedAt: at(1)}}))
 			claimed, err := s.ClaimDesired(testContext(t), store.Claim{Owner: in, Now: at(10), LeaseFor: time.Minute, MaxInstallations: 1, MaxIssues: 1})
 			check(t, err)

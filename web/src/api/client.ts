@@ -1,3 +1,4 @@
+import { decodeConfiguration, type Configuration } from "./configuration";
 import {
   decodeIssueDetail,
   decodeIssuePage,
@@ -90,6 +91,11 @@ export class ApiClient {
   async repositories(signal?: AbortSignal): Promise<Repository[]> {
     const response = await this.send("/api/repositories", { signal });
     return decodeRepositories(await readJSON(response));
+  }
+
+  async configuration(id: number, signal?: AbortSignal): Promise<Configuration> {
+    const response = await this.send(`/api/repositories/${id}/configuration`, { signal });
+    return decodeConfiguration(await readJSON(response));
   }
 
   async stats(signal?: AbortSignal): Promise<Stats> {

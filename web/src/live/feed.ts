@@ -14,6 +14,7 @@ export const queryKeys = {
   stats: ["stats"] as const,
   system: ["system"] as const,
   repositories: ["repositories"] as const,
+  configuration: (id: number) => ["configuration", id] as const,
 };
 
 const STATS_EVERY_MS = 2_000;

@@ -11,6 +11,7 @@ import { Failure, Skeleton } from "../ui/states";
 import { Backlog } from "./backlog";
 import { Plugins } from "./plugins";
 import { Processes } from "./processes";
+import { Repositories } from "./repositories";
 
 const REFRESH_MS = 5_000;
 
@@ -56,6 +57,7 @@ export function SystemPage() {
           />
         )}
         {query.data && <SystemReport system={query.data} />}
+        <Repositories />
       </div>
     </article>
   );
