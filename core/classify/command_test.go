@@ -217,11 +217,32 @@ func TestRetriageCanBeSwitchedOff(t *testing.T) {
 	step("switched on", 2)
 }
 
-func TestTheAuthorsAnswerIsRead(t *testing.T) {
+// asking has the authors of bugs and questions asked for the version.
+func asking(c *classify.Config) {
 	policy := triage.DefaultRetriagePolicy()
-	policy.NeedsInfo = triage.NeedsInfoConfig{Ask: true, Answers: []string{"Version"}, Categories: []string{"bug"}, Comment: "Please add:"}
+	policy.NeedsInfo = triage.NeedsInfoConfig{Ask: true, Answers: []string{"Version"}, Categories: []string{"bug", "question"}, Comment: "Please add:"}
 	policy.NeedsInfoLabel = "needs-info"
-	f := newFixture(t, func(c *classify.Config) { c.Policy = func(int64) triage.RetriagePolicy { return policy } })
+	c.Policy = func(int64) triage.RetriagePolicy { return policy }
+}
+
+// TestALostResultIsPublishedAgainWhole: what an event's result asks of the author
+// is in it whether it is published at once or, after a crash, when the event is
+// handled again.
+func TestALostResultIsPublishedAgainWhole(t *testing.T) {
+	f := newFixture(t, asking)
+	f.open(crashTitle, crashBody)
+	opened := f.take()
+	for round := range 2 {
+		f.ok(f.handle(opened...))
+		results := f.published()
+		if len(results) != 1 || results[0].Request == nil || !results[0].Request.Open {
+			t.Errorf("round %d: published %+v", round, results)
+		}
+	}
+}
+
+func TestTheAuthorsAnswerIsRead(t *testing.T) {
+	f := newFixture(t, asking)
 	n := f.open(crashTitle, crashBody)
 	f.pass()
 	last := func() *triage.InfoRequest {

@@ -72,13 +72,12 @@ func (k *work) config() triage.RepositoryConfig {
 	return k.catalogue.configuration.Config
 }
 
-// loadPolicies gives comments their repository's policy: whether one is a command
-// or an answer decides what else has to be known of its issue. All other events
-// get theirs along with the taxonomy.
+// loadPolicies gives works their repositories' policies without the taxonomies,
+// which most events bring them along with.
 func (w *Worker) loadPolicies(ctx context.Context, works []*work) {
 	var ids []int64
 	for _, k := range works {
-		if k.err == nil && k.event.Kind == triage.KindComment {
+		if k.err == nil {
 			ids = append(ids, k.key.RepositoryID)
 		}
 	}
@@ -92,7 +91,7 @@ func (w *Worker) loadPolicies(ctx context.Context, works []*work) {
 		return
 	}
 	for _, k := range works {
-		if k.err == nil && k.event.Kind == triage.KindComment {
+		if k.err == nil {
 			k.policy = w.policy(k.key.RepositoryID, states[k.key.RepositoryID].InForce().Config)
 		}
 	}

@@ -118,7 +118,11 @@ func (w *Worker) prepare(ctx context.Context, works []*work) {
 			k.err = w.unknown(ctx, k)
 		}
 	}
-	w.loadPolicies(ctx, works)
+	// Whether a comment is a command or an answer decides what else has to be known
+	// of its issue; what is only published again needs no taxonomy.
+	w.loadPolicies(ctx, slices.DeleteFunc(slices.Clone(works), func(k *work) bool {
+		return k.event.Kind != triage.KindComment && (!k.applied || k.emit == "")
+	}))
 	w.loadCommands(ctx, works)
 	w.loadTaxonomies(ctx, works)
 	for _, k := range works {
@@ -463,6 +467,7 @@ func (w *Worker) successors(ctx context.Context, works []*work) []*work {
 		}
 	}
 	var next []*work
+	defer func() { w.loadPolicies(ctx, next) }()
 	for hop := 0; hop < longestMove && len(following) > 0; hop++ {
 		states, err := w.Store.LoadIssues(ctx, slices.Collect(maps.Values(following)))
 		if err != nil {

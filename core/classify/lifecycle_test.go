@@ -292,7 +292,7 @@ func TestAnOldNameNeverComesBack(t *testing.T) {
 func TestCorrectionsFollowATransferredIssue(t *testing.T) {
 	for _, order := range []string{"left first", "arrived first", "the correction last"} {
 		t.Run(order, func(t *testing.T) {
-			f := newFixture(t)
+			f := newFixture(t, asking)
 			f.check(f.github.CreateRepository(f.ctx, simulate.NewRepository{
 				Owner: org, Name: "other", Labels: []simulate.Label{{Name: "bug"}, {Name: "question"}}, Roles: map[string]simulate.Role{admin: simulate.RoleAdmin},
 			}))
@@ -345,7 +345,7 @@ func TestCorrectionsFollowATransferredIssue(t *testing.T) {
 						last = e
 					}
 				}
-				if last.Revision != s.Revision || last.Classification.Value(triage.FieldCategory) != "question" {
+				if last.Revision != s.Revision || last.Classification.Value(triage.FieldCategory) != "question" || last.Request == nil {
 					t.Errorf("round %d: published last of the new issue: %+v, stored with revision %d", round, last, s.Revision)
 				}
 			}
