@@ -21,12 +21,14 @@ import (
 
 	"github.com/dispatchai/dispatchai/app/gateway"
 	"github.com/dispatchai/dispatchai/app/ingress"
+	"github.com/dispatchai/dispatchai/app/relay"
 	"github.com/dispatchai/dispatchai/core/classify"
 	"github.com/dispatchai/dispatchai/core/eventlog"
 	"github.com/dispatchai/dispatchai/core/github"
 	"github.com/dispatchai/dispatchai/core/label"
 	"github.com/dispatchai/dispatchai/core/plugin"
 	"github.com/dispatchai/dispatchai/core/store"
+	"github.com/dispatchai/dispatchai/core/triage"
 )
 
 // The consumer groups of the pipeline.
@@ -198,7 +200,7 @@ func (a *App) openWorkers() (err error) {
 	}
 	if o.has(RoleLabel) {
 		worker := label.New(label.Config{
-			Store: a.store, GitHub: a.github, Concurrency: issuesAtOnce, Owner: a.name,
+			Store: a.store, GitHub: a.github, Concurrency: issuesAtOnce, Owner: a.name, LookAfter: o.Poll,
 			Logger: a.logger.With("part", "label"), Registerer: a.registry,
 		})
 		a.workers = append(a.workers, component{"label scheduler", worker.Run})
@@ -242,13 +244,16 @@ func (a *App) openClassify() error {
 		a.plugins = append(a.plugins, p)
 		classifiers = append(classifiers, p)
 	}
+	a.openEraser()
+	a.openRefresher()
 	worker, err := classify.New(classify.Config{
-		Store: a.store, Publisher: a.producer, GitHub: a.github, Classifiers: classifiers, Enabled: a.pluginEnabled,
-		Logger: a.logger.With("part", "classify"), Registerer: a.registry,
+		Store: a.store, Publisher: a.producer, GitHub: a.github, Classifiers: classifiers, Enabled: a.pluginEnabled, ConfigurationWait: configurationWait,
+		Policy: a.retriage, Logger: a.logger.With("part", "classify"), Registerer: a.registry,
 	})
 	if err != nil {
 		return err
 	}
+	a.workers = append(a.workers, component{"upkeep of embeddings", worker.KeepEmbeddings})
 	if err := a.consume(eventlog.ConsumerConfig{
 		Group: GroupClassify, Topics: []string{eventlog.TopicIssuesRaw}, Handler: worker.HandleIssues, Express: classify.Express,
 	}); err != nil {
@@ -262,6 +267,26 @@ func (a *App) openClassify() error {
 	a.openReconciler()
 	return nil
 }
+
+// needsInfoLabel stands on issues whose author was asked, where the repository has it.
+const needsInfoLabel = "needs-info"
+
+// retriage is what has a repository's issues looked at again.
+func (a *App) retriage(int64) triage.RetriagePolicy {
+	p := triage.DefaultRetriagePolicy()
+	p.NeedsInfoLabel = needsInfoLabel
+	if len(a.options.NeedsInfo) > 0 {
+		p.NeedsInfo = triage.NeedsInfoConfig{
+			Ask: true, Answers: a.options.NeedsInfo, Categories: []string{"bug"},
+			Comment: "Thank you for the report. To look into it we need a little more; please add it to the description above, or answer here:",
+		}
+	}
+	return p
+}
+
+// configurationWait is how long an issue of a repository that was never heard of
+// waits for the repository's configuration before it is classified without.
+const configurationWait = 30 * time.Second
 
 // consumerBufferBytes bounds what each consumer has fetched and not finished: a
 // second of the highest load is enough, and a small server has little memory.
@@ -329,6 +354,7 @@ func (a *App) openServer(ctx context.Context) error {
 	mux := http.NewServeMux()
 	a.health = newHealth(a)
 	a.health.register(mux)
+	var verify func(body []byte, signature string) error
 	if o.has(RoleIngress) {
 		verifier, err := github.NewVerifier(o.WebhookSecrets...)
 		if err != nil {
@@ -342,7 +368,8 @@ func (a *App) openServer(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		mux.Handle("/webhook/github", handler)
+		mux.Handle(webhookPath, handler)
+		verify = verifier.Verify
 	}
 	if a.gateway != nil {
 		mux.Handle("/", a.gateway)
@@ -358,11 +385,39 @@ func (a *App) openServer(ctx context.Context) error {
 		}
 		return nil
 	})
+	if verify != nil && o.RelayURL != "" {
+		if err := a.openRelay(verify); err != nil {
+			return err
+		}
+	}
 	a.server = &http.Server{
 		Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(a.logger.Handler(), slog.LevelDebug),
 	}
+	return nil
+}
+
+const webhookPath = "/webhook/github"
+
+// openRelay brings what comes through a webhook relay to the process' own
+// ingress, the way that GitHub's own deliveries take.
+func (a *App) openRelay(verify func(body []byte, signature string) error) error {
+	host, port, err := net.SplitHostPort(a.Addr().String())
+	if err != nil {
+		return err
+	}
+	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+		host = "localhost"
+	}
+	client, err := relay.NewClient(relay.ClientConfig{
+		Channel: a.options.RelayURL, Target: "http://" + net.JoinHostPort(host, port) + webhookPath, Verify: verify,
+		UserAgent: "DispatchAI/" + a.backends.Version, Logger: a.logger.With("part", "relay"),
+	})
+	if err != nil {
+		return fmt.Errorf("DISPATCHAI_RELAY_URL: %w", err)
+	}
+	a.workers = append(a.workers, component{"webhook relay", client.Run})
 	return nil
 }
 

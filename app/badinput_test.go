@@ -196,10 +196,10 @@ func badInputs() []badInput {
 		{name: "number as text", change: func(_, issue object) { issue["number"] = "7" }, code: 400, status: "rejected", reason: "incomplete"},
 		{name: "negative number", change: func(_, issue object) { issue["number"] = -7 }, code: 400, status: "rejected", reason: "incomplete"},
 		{name: "huge number", change: func(_, issue object) { issue["number"] = json.Number("1e30") }, code: 400, status: "rejected", reason: "incomplete"},
-		{name: "label without installation", event: "label", change: func(p, _ object) { delete(p, "installation") }, code: 400, status: "rejected", reason: "incomplete"},
+		{name: "neither label nor installation", event: "label", change: func(p, _ object) { delete(p, "installation") }, dead: true},
 
 		{name: "unknown event", event: "galaxy_created", status: "ignored"},
-		{name: "event of no use", event: "push", status: "ignored"},
+		{name: "event of no use", event: "star", status: "ignored"},
 		{name: "event of our own", event: "dispatchai.correction", status: "ignored"},
 
 		{name: "issue without identity", change: func(_, issue object) { delete(issue, "id") }, dead: true},

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/dispatchai/dispatchai/app/simulate"
+	"github.com/dispatchai/dispatchai/core/store/sqlite"
 )
 
 // failpoints are all places where a crash must do no harm; TestFailpoints fails
@@ -23,13 +25,20 @@ func failpoints() []string {
 		"ingress/before-append", "ingress/after-append",
 		"classify/before-apply", "classify/after-apply", "classify/after-publish",
 		"classify/before-directory", "classify/after-directory",
+		"classify/before-vocabulary", "classify/after-vocabulary", "classify/before-renewal", "classify/after-renewal",
 		"label/before-desired", "label/after-desired",
 		"label/before-intent", "label/after-intent", "label/after-add", "label/after-written",
-		"label/before-removal", "label/after-removal",
+		"label/before-removal", "label/after-removal", "label/before-suggestion", "label/after-suggestion",
+		"label/before-type", "label/after-type",
+		"reconcile/before-configuration", "reconcile/after-configuration", "reconcile/before-check", "reconcile/after-check",
+		"reconcile/before-dismissal", "reconcile/after-dismissal",
 		"reconcile/before-sweep", "reconcile/after-sweep", "reconcile/before-ask", "reconcile/after-ask",
 		"reconcile/before-enqueue", "reconcile/after-enqueue", "reconcile/before-progress", "reconcile/after-progress",
 		"reconcile/before-directory", "reconcile/after-directory",
 		"log/before-compaction", "log/after-compaction", "log/after-compaction-trim",
+		"reconcile/before-begin", "reconcile/after-begin", "reconcile/after-step",
+		"reconcile/before-finish", "reconcile/after-finish", "reconcile/after-forget",
+		"label/before-request", "label/after-request", "label/after-comment", "label/after-comment-edit", "label/after-reaction",
 	}
 }
 
@@ -45,26 +54,57 @@ func TestFailpoints(t *testing.T) {
 	}
 	for _, name := range failpoints() {
 		t.Run(name, func(t *testing.T) {
-			s := newSystem(t, simulate.Options{Seed: 11, Senders: 4})
+			options, opened := simulate.Options{
+				Seed: 11, Senders: 4, Permissions: map[string]string{"issues": "write", "contents": "read", "checks": "write"},
+				Events:      []string{"issues", "issue_comment", "label", "repository", "push"},
+				Suggestions: true,
+			}, 5
+			upkeep := strings.HasSuffix(name, "-vocabulary") || strings.HasSuffix(name, "-renewal")
+			if upkeep {
+				options.RateLimits.Off, opened = true, 60 // enough for a vocabulary
+			}
+			s := newSystem(t, options)
 			s.binary = path
 			armed := filepath.Join(t.TempDir(), "armed")
-			s.env = []string{"DISPATCHAI_FAILPOINT=" + name, "DISPATCHAI_FAILPOINT_ARMED=" + armed, "DISPATCHAI_SWEEP_INTERVAL=1s"}
+			s.env = []string{"DISPATCHAI_FAILPOINT=" + name, "DISPATCHAI_FAILPOINT_ARMED=" + armed, "DISPATCHAI_ERASE_AFTER=0", "DISPATCHAI_NEEDS_INFO=Operating system", "DISPATCHAI_POLL=1s", "DISPATCHAI_SWEEP_INTERVAL=1s"}
 			s.start()
 			t.Cleanup(s.dump)
 			s.installTestRepository()
+			reading := strings.HasSuffix(name, "-configuration") || strings.HasSuffix(name, "-check")
+			erasing := slices.Contains([]string{
+				"reconcile/before-begin", "reconcile/after-begin", "reconcile/after-step", "reconcile/before-finish", "reconcile/after-finish", "reconcile/after-forget",
+			}, name)
+			var leaving installed
+			if erasing {
+				leaving = s.installAnother("leaving", "notes")
+			}
 			ctx := testContext(t)
 			first, err := s.github.OpenIssue(ctx, testRepo, bugReport(1))
 			if err != nil {
 				t.Fatal(err)
 			}
 			s.waitLabel(first, "kind/bug")
+			s.waitRequest(first, "- Operating system")
+			suggesting := strings.HasSuffix(name, "-suggestion") || strings.HasSuffix(name, "-dismissal")
+			if suggesting {
+				s.after("changed", func() { s.configFile("modes: {component: suggest}\n") })
+			}
+
+			typing := strings.HasSuffix(name, "-type")
+			if typing {
+				if err := s.github.SetIssueTypes(testOwner, simulate.IssueType{Name: "Bug"}); err != nil {
+					t.Fatal(err)
+				}
+				s.after("changed", func() { s.configFile("issue-types: {set: true}\n") })
+			}
 
 			s.prepareLoss(name)
 			if err := os.WriteFile(armed, nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
 			var numbers []int
-			for n := range 5 {
+			var command int64
+			for n := range opened {
 				number, err := s.github.OpenIssue(ctx, testRepo, bugReport(10+n))
 				if err != nil {
 					t.Fatal(err)
@@ -82,12 +122,30 @@ func TestFailpoints(t *testing.T) {
 					t.Fatal(err)
 				}
 				_ = s.flood(ctx) // the process may be gone before all of it is appended
+			case erasing:
+				if err := s.github.Uninstall(ctx, leaving.installation); err != nil {
+					t.Fatal(err)
+				}
 			case strings.HasSuffix(name, "-removal"):
 				// Wait for the label before correcting it away.
 				for _, n := range numbers {
 					s.waitLabel(n, "kind/bug")
 				}
 				s.correctInBackground(numbers[0])
+			case strings.HasSuffix(name, "-edit"):
+				if _, err := s.github.Comment(ctx, testRepo, first, bugReport(1).Author, "Operating system: Plan 9"); err != nil {
+					t.Fatal(err)
+				}
+			case strings.HasSuffix(name, "-reaction"):
+				if command, err = s.github.Comment(ctx, testRepo, first, "maia", "/dispatch priority high"); err != nil {
+					t.Fatal(err)
+				}
+			case strings.HasSuffix(name, "-dismissal"):
+				s.waitSuggestion(numbers[0], "pending")
+				s.dismissSuggestion(numbers[0])
+			case suggesting:
+			case reading:
+				s.configFile("mode: applly\n")
 			case name == "classify/before-directory", name == "classify/after-directory":
 				if err := s.github.CreateLabel(ctx, testRepo, "maia", simulate.Label{Name: "area/new", Color: "ffffff"}); err != nil {
 					t.Fatal(err)
@@ -120,7 +178,53 @@ func TestFailpoints(t *testing.T) {
 				}
 				s.waitLabel(n, "kind/bug")
 			}
+			for _, n := range append(numbers, first) {
+				if strings.HasSuffix(name, "-removal") && n == numbers[0] {
+					continue // no bug any more, and its author was asked or not
+				}
+				says := "- Operating system"
+				if strings.HasSuffix(name, "-edit") && n == first {
+					says = "Thank you, that is all"
+				}
+				s.waitRequest(n, says)
+			}
+			if command != 0 {
+				s.waitReaction(command, "+1")
+				s.waitLabel(first, "priority/high")
+			}
 			s.assertLabelledOnce(append(numbers, first))
+			for _, n := range numbers {
+				if typing {
+					s.waitType(n, "Bug")
+				}
+			}
+			if suggesting {
+				for i, n := range numbers {
+					state := "pending"
+					if strings.HasSuffix(name, "-dismissal") && i == 0 {
+						state = "dismissed"
+					}
+					s.waitSuggestion(n, state)
+				}
+			}
+			if strings.HasSuffix(name, "-dismissal") {
+				eventually(t, "the dismissal is a correction, once", func() bool {
+					issue, ok := s.issue(numbers[0])
+					return ok && len(issue.Corrections) == 1
+				})
+			} else if reading {
+				eventually(t, "the faults are shown", func() bool {
+					c := s.configuration(testRepo)
+					return len(c.Faults) == 1 && c.Check != nil && c.Check.Done
+				})
+				s.checkRuns(1)
+			}
+			if upkeep {
+				s.waitRenewed(len(numbers) + 1)
+			}
+			if erasing {
+				s.waitErased(leaving)
+			}
 		})
 	}
 }
@@ -164,6 +268,27 @@ func (s *system) provokeLoss(name string) {
 	if err := s.github.SetDeliveryFaults(simulate.DeliveryFaults{}); err != nil {
 		s.t.Fatal(err)
 	}
+}
+
+// waitRenewed waits until all of the issues are embedded by the repository's own vocabulary.
+func (s *system) waitRenewed(issues int) {
+	s.t.Helper()
+	ctx := testContext(s.t)
+	db, err := sqlite.Open(ctx, sqlite.Options{Path: filepath.Join(s.dataDir, "dispatchai.db")})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	eventually(s.t, "all embeddings are renewed", func() bool {
+		found, err := db.EmbeddedRepositories(ctx)
+		if err != nil || len(found) != 1 || len(found[0].Issues) != 1 {
+			return false
+		}
+		for space, n := range found[0].Issues {
+			return n == issues && space.Vocabulary >= 1 && space.Vocabulary == found[0].Vocabulary.Version
+		}
+		return false
+	})
 }
 
 func assertAllFailpointsListed(t *testing.T) {

@@ -120,7 +120,7 @@ func TestMetrics(t *testing.T) {
 	delete(poison["issue"].(object), "id")
 	s.deliver("issues", "poison", encode(t, poison))
 	s.deliver("issues", "unsigned", encode(t, poison), "X-Hub-Signature-256", "sha256="+strings.Repeat("0", 64))
-	s.deliver("push", "ignored", encode(t, poison))
+	s.deliver("star", "ignored", encode(t, poison))
 	issue, _ := s.issue(number)
 	s.connect("")
 	if code := s.call("POST", fmt.Sprintf("/api/issues/%d/correct", issue.ID), object{"field": "category", "values": []string{"feature"}}, nil); code != http.StatusOK {
@@ -147,6 +147,7 @@ func TestMetrics(t *testing.T) {
 		`dispatchai_classify_events_total{kind="unreadable",outcome="dead"}`:                 1,
 		`dispatchai_classify_corrections_total{field="category",source="dashboard"}`:         1,
 		`dispatchai_classify_latency_seconds`:                                                1,
+		`dispatchai_classify_embeddings_stale`:                                               0,
 		`dispatchai_plugin_call_duration_seconds`:                                            1,
 		`dispatchai_store_commit_duration_seconds`:                                           1,
 		`dispatchai_label_desired_total`:                                                     2,

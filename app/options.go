@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -18,6 +19,8 @@ import (
 
 	"github.com/caarlos0/env/v11"
 
+	"github.com/dispatchai/dispatchai/app/relay"
+	"github.com/dispatchai/dispatchai/app/setup"
 	"github.com/dispatchai/dispatchai/core/github"
 )
 
@@ -33,7 +36,12 @@ type Options struct {
 	AppID          int64    `env:"GITHUB_APP_ID"`
 	PrivateKey     string   `env:"GITHUB_PRIVATE_KEY"`
 	PrivateKeyFile string   `env:"GITHUB_PRIVATE_KEY_FILE"`
-	GitHubAPIURL   string   `env:"GITHUB_API_URL" envDefault:"https://api.github.com"`
+	// GitHubAPIURL is https://api.github.com, unless the App of the data directory
+	// is registered elsewhere.
+	GitHubAPIURL string `env:"GITHUB_API_URL"`
+	// RelayURL is a webhook relay's channel to listen to, for development on a
+	// machine without a public address.
+	RelayURL string `env:"DISPATCHAI_RELAY_URL"`
 
 	APIToken       string   `env:"DISPATCHAI_API_TOKEN"`
 	AllowedOrigins []string `env:"DISPATCHAI_ALLOWED_ORIGINS"`
@@ -51,6 +59,13 @@ type Options struct {
 	PluginSettingsDir string        `env:"DISPATCHAI_PLUGIN_SETTINGS_DIR"`
 	PluginTimeout     time.Duration `env:"DISPATCHAI_PLUGIN_TIMEOUT" envDefault:"30s"`
 
+	// NeedsInfo are the headings of issue forms under which every bug report needs
+	// an answer; its author is asked for those that are missing. None: nobody is asked.
+	NeedsInfo []string `env:"DISPATCHAI_NEEDS_INFO"`
+	// Poll is how often GitHub is asked for what no webhook tells: whether a
+	// configuration file changed where the App may read nothing else, and whether
+	// a suggestion was dismissed.
+	Poll time.Duration `env:"DISPATCHAI_POLL" envDefault:"60s"`
 	// BackfillOnInstall is which issues that were there before are classified where
 	// the App is newly installed: off, open or all.
 	BackfillOnInstall string `env:"DISPATCHAI_BACKFILL_ON_INSTALL" envDefault:"off"`
@@ -65,10 +80,18 @@ type Options struct {
 	RateLimitWindowSeconds int      `env:"RATE_LIMIT_WINDOW_SECONDS" envDefault:"60"`
 	TrustedProxies         []string `env:"DISPATCHAI_TRUSTED_PROXIES"`
 
+	// EraseAfter is how long the data of what was removed on GitHub is kept.
+	EraseAfter time.Duration `env:"DISPATCHAI_ERASE_AFTER" envDefault:"720h"`
+
 	LogLevel string `env:"LOG_LEVEL" envDefault:"info"`
 	// DebugListen serves Go's profiles under /debug/pprof/. They tell much about
 	// the process: a loopback address only.
 	DebugListen string `env:"DISPATCHAI_DEBUG_LISTEN"`
+
+	// StrictContents tells that the App may not read repositories' contents, so
+	// that their configuration is the single file named in its settings, which is
+	// polled. Setup notes it in the data directory; no environment variable sets it.
+	StrictContents bool
 
 	// Demo opens the API to this machine without a token. No environment
 	// variable sets it.
@@ -76,6 +99,7 @@ type Options struct {
 
 	// unread are the variables whose value could not be read at all.
 	unread     []string
+	registered setup.Credentials // the App that setup keeps in the data directory
 	privateKey []byte
 	proxies    []netip.Prefix
 	plugins    []pluginChoice
@@ -196,6 +220,12 @@ func (o *Options) Validate() error {
 	if o.DatabaseURL != "" {
 		fault("DATABASE_URL", "this version stores in SQLite in the data directory only; leave it unset")
 	}
+	if o.EraseAfter < 0 {
+		fault("DISPATCHAI_ERASE_AFTER", "%s is negative; give the time that removed data is kept (720h is 30 days), or 0 to erase it at once", o.EraseAfter)
+	}
+	if o.Poll < time.Second {
+		fault("DISPATCHAI_POLL", "%s is less than a second, which no request budget bears; leave it unset for 60s", o.Poll)
+	}
 	if o.LogMaxBytes < 64<<20 {
 		fault("DISPATCHAI_LOG_MAX_BYTES", "%d is less than 64 MiB, which the largest webhooks need", o.LogMaxBytes)
 	}
@@ -207,6 +237,7 @@ func (o *Options) Validate() error {
 			fault("KAFKA_BOOTSTRAP_SERVERS", "%q is not host:port", seed)
 		}
 	}
+	o.useRegisteredApp(fault)
 	o.validateGitHub(fault)
 	o.validateIngress(fault)
 	o.validatePlugins(fault)
@@ -218,6 +249,37 @@ func (o *Options) Validate() error {
 // faultFunc notes what is wrong with a variable.
 type faultFunc func(variable, format string, args ...any)
 
+// useRegisteredApp takes from the data directory what the environment does not
+// say of the App, unless the environment names another App than is kept there.
+func (o *Options) useRegisteredApp(fault faultFunc) {
+	o.registered, o.StrictContents = setup.Credentials{}, false
+	app, err := setup.Load(o.DataDir)
+	switch {
+	case o.DataDir == "" || errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		if o.AppID == 0 || o.PrivateKey == "" && o.PrivateKeyFile == "" || len(trimmed(o.WebhookSecrets)) == 0 {
+			fault("DISPATCHAI_DATA_DIR", "%w", err)
+		}
+	case o.AppID == 0 || o.AppID == app.AppID:
+		o.registered, o.AppID, o.StrictContents = app, app.AppID, app.StrictContents
+		if len(trimmed(o.WebhookSecrets)) == 0 {
+			o.WebhookSecrets = []string{app.WebhookSecret}
+		}
+		if o.GitHubAPIURL == "" {
+			o.GitHubAPIURL = app.APIURL
+		}
+		if o.RelayURL == "" {
+			o.RelayURL = app.RelayURL
+		}
+	}
+	if o.GitHubAPIURL == "" {
+		o.GitHubAPIURL = "https://api.github.com"
+	}
+}
+
+// orSetup is the other way to an App, told with each fault of the environment's.
+const orSetup = "; or let `dispatchai setup` create the App and keep this in the data directory"
+
 func (o *Options) validateGitHub(fault faultFunc) {
 	if u, err := url.Parse(o.GitHubAPIURL); strings.Contains(o.GitHubAPIURL, "@") {
 		fault("GITHUB_API_URL", "it must not hold a user or a password; the App's private key is what GitHub knows DispatchAI by")
@@ -228,7 +290,7 @@ func (o *Options) validateGitHub(fault faultFunc) {
 		return
 	}
 	if o.AppID <= 0 {
-		fault("GITHUB_APP_ID", "not set (the number on the App's settings page)")
+		fault("GITHUB_APP_ID", "not set (the number on the App's settings page)"+orSetup)
 	}
 	switch {
 	case o.PrivateKey != "" && o.PrivateKeyFile != "":
@@ -245,8 +307,10 @@ func (o *Options) validateGitHub(fault faultFunc) {
 		default:
 			o.keepPrivateKey("GITHUB_PRIVATE_KEY_FILE", key, fault)
 		}
+	case o.registered.PrivateKey != "":
+		o.privateKey = []byte(o.registered.PrivateKey)
 	default:
-		fault("GITHUB_PRIVATE_KEY_FILE", "not set, nor GITHUB_PRIVATE_KEY (create one under App settings > Private keys)")
+		fault("GITHUB_PRIVATE_KEY_FILE", "not set, nor GITHUB_PRIVATE_KEY (create one under App settings > Private keys)"+orSetup)
 	}
 }
 
@@ -265,7 +329,12 @@ func (o *Options) validateIngress(fault faultFunc) {
 	}
 	o.WebhookSecrets = trimmed(o.WebhookSecrets)
 	if len(o.WebhookSecrets) == 0 {
-		fault("GITHUB_WEBHOOK_SECRET", "not set; without it anybody could send webhooks (App settings > Webhook secret)")
+		fault("GITHUB_WEBHOOK_SECRET", "not set; without it anybody could send webhooks (App settings > Webhook secret)"+orSetup)
+	}
+	if o.RelayURL != "" {
+		if err := relay.CheckChannel(o.RelayURL); err != nil {
+			fault("DISPATCHAI_RELAY_URL", "%w", err)
+		}
 	}
 	if o.MaxWebhookRequests < 1 {
 		fault("MAX_WEBHOOK_REQUESTS", "%d is not at least 1", o.MaxWebhookRequests)

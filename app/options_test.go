@@ -1,6 +1,7 @@
 package app_test
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/dispatchai/dispatchai/app"
+	"github.com/dispatchai/dispatchai/app/setup"
 	"github.com/dispatchai/dispatchai/app/simulate"
 )
 
@@ -35,6 +37,9 @@ func validOptions(key string) app.Options {
 	o.AppID, o.PrivateKey = 7, key
 	return o
 }
+
+// orSetup is how a fault of the App's settings ends.
+const orSetup = "; or let `dispatchai setup` create the App and keep this in the data directory"
 
 // TestOptionsFaults: every fault is told in words that name the variable and
 // say what would be right, each alone and all at once.
@@ -79,6 +84,7 @@ func TestOptionsFaults(t *testing.T) {
 		{"PostgreSQL", func(o *app.Options) { o.DatabaseURL = "postgres://dispatch:hunter2@db/dispatch" },
 			"DATABASE_URL: this version stores in SQLite in the data directory only; leave it unset"},
 		{"small log", func(o *app.Options) { o.LogMaxBytes = 64<<20 - 1 }, "DISPATCHAI_LOG_MAX_BYTES: 67108863 is less than 64 MiB, which the largest webhooks need"},
+		{"negative grace period", func(o *app.Options) { o.EraseAfter = -time.Hour }, "DISPATCHAI_ERASE_AFTER: -1h0m0s is negative; give the time that removed data is kept (720h is 30 days), or 0 to erase it at once"},
 		{"Kafka without a port", func(o *app.Options) { o.KafkaSeeds = []string{"k1:9092", "k2"} }, `KAFKA_BOOTSTRAP_SERVERS: "k2" is not host:port`},
 		{"Kafka with a password", func(o *app.Options) { o.KafkaSeeds = []string{"me:hunter2@k1:9092"} },
 			"KAFKA_BOOTSTRAP_SERVERS: it holds host:port only, no user and no password"},
@@ -86,9 +92,9 @@ func TestOptionsFaults(t *testing.T) {
 			`GITHUB_API_URL: "api.github.com" is not an http(s) address (for GitHub Enterprise Server: https://HOST/api/v3)`},
 		{"API address with a token", func(o *app.Options) { o.GitHubAPIURL = "https://hunter2@ghe.example.com/api/v3" },
 			"GITHUB_API_URL: it must not hold a user or a password; the App's private key is what GitHub knows DispatchAI by"},
-		{"no App", func(o *app.Options) { o.AppID = 0 }, "GITHUB_APP_ID: not set (the number on the App's settings page)"},
+		{"no App", func(o *app.Options) { o.AppID = 0 }, "GITHUB_APP_ID: not set (the number on the App's settings page)" + orSetup},
 		{"no key", func(o *app.Options) { o.PrivateKey = "" },
-			"GITHUB_PRIVATE_KEY_FILE: not set, nor GITHUB_PRIVATE_KEY (create one under App settings > Private keys)"},
+			"GITHUB_PRIVATE_KEY_FILE: not set, nor GITHUB_PRIVATE_KEY (create one under App settings > Private keys)" + orSetup},
 		{"two keys", func(o *app.Options) { o.PrivateKeyFile = brokenKey }, "GITHUB_PRIVATE_KEY: GITHUB_PRIVATE_KEY_FILE is set as well; leave one of them out"},
 		{"key file missing", func(o *app.Options) { o.PrivateKey, o.PrivateKeyFile = "", "/nowhere/key.pem" },
 			"GITHUB_PRIVATE_KEY_FILE: no such file /nowhere/key.pem (create one under App settings > Private keys)"},
@@ -98,7 +104,7 @@ func TestOptionsFaults(t *testing.T) {
 			"GITHUB_PRIVATE_KEY: the GitHub App private key is not PEM: it must begin with -----BEGIN RSA PRIVATE KEY-----; if you meant a file, set GITHUB_PRIVATE_KEY_FILE to its path"},
 		{"key with escaped line ends", func(o *app.Options) { o.PrivateKey = strings.ReplaceAll(key, "\n", `\n`) }, ""},
 		{"no secret", func(o *app.Options) { o.WebhookSecrets = []string{"", " "} },
-			"GITHUB_WEBHOOK_SECRET: not set; without it anybody could send webhooks (App settings > Webhook secret)"},
+			"GITHUB_WEBHOOK_SECRET: not set; without it anybody could send webhooks (App settings > Webhook secret)" + orSetup},
 		{"requests", func(o *app.Options) { o.MaxWebhookRequests = 0 }, "MAX_WEBHOOK_REQUESTS: 0 is not at least 1"},
 		{"window", func(o *app.Options) { o.RateLimitWindowSeconds = -3 }, "RATE_LIMIT_WINDOW_SECONDS: -3 is not at least 1"},
 		{"proxies", func(o *app.Options) { o.TrustedProxies = []string{"10.0.0.0/8", "192.0.2.1", "proxy"} },
@@ -112,6 +118,7 @@ func TestOptionsFaults(t *testing.T) {
 		{"plugin's settings", func(o *app.Options) { o.PluginSettingsDir = settings },
 			"DISPATCHAI_PLUGIN_SETTINGS_DIR: " + settings + "/rules.json is not JSON"},
 		{"no settings for this plugin", func(o *app.Options) { o.PluginSettingsDir = dir }, ""},
+		{"poll", func(o *app.Options) { o.Poll = time.Millisecond }, "DISPATCHAI_POLL: 1ms is less than a second, which no request budget bears; leave it unset for 60s"},
 		{"plugin's time", func(o *app.Options) { o.PluginTimeout = time.Millisecond }, "DISPATCHAI_PLUGIN_TIMEOUT: 1ms is shorter than a second"},
 		{"origins", func(o *app.Options) {
 			o.AllowedOrigins = []string{"https://a.example", "https://b.example/", "b.example"}
@@ -127,12 +134,13 @@ func TestOptionsFaults(t *testing.T) {
 			"DISPATCHAI_DATA_DIR: no directory is given",
 			`LOG_LEVEL: "?" is not a level; use debug, info, warn or error`,
 			"DATABASE_URL: this version stores in SQLite in the data directory only; leave it unset",
+			"DISPATCHAI_POLL: 0s is less than a second, which no request budget bears; leave it unset for 60s",
 			"DISPATCHAI_LOG_MAX_BYTES: 0 is less than 64 MiB, which the largest webhooks need",
 			"KAFKA_BOOTSTRAP_SERVERS: it holds host:port only, no user and no password",
 			"GITHUB_API_URL: it must not hold a user or a password; the App's private key is what GitHub knows DispatchAI by",
-			"GITHUB_APP_ID: not set (the number on the App's settings page)",
+			"GITHUB_APP_ID: not set (the number on the App's settings page)" + orSetup,
 			"GITHUB_PRIVATE_KEY: the GitHub App private key is not PEM: it must begin with -----BEGIN RSA PRIVATE KEY-----; if you meant a file, set GITHUB_PRIVATE_KEY_FILE to its path",
-			"GITHUB_WEBHOOK_SECRET: not set; without it anybody could send webhooks (App settings > Webhook secret)",
+			"GITHUB_WEBHOOK_SECRET: not set; without it anybody could send webhooks (App settings > Webhook secret)" + orSetup,
 			"MAX_WEBHOOK_REQUESTS: 0 is not at least 1",
 			"RATE_LIMIT_WINDOW_SECONDS: 0 is not at least 1",
 			"DISPATCHAI_PLUGINS: no plugin is named; the built-in one is called rules",
@@ -174,9 +182,8 @@ func TestServeRefusesFaultyConfiguration(t *testing.T) {
   - RATE_LIMIT_WINDOW_SECONDS: its value of 40 characters is not a whole number
   - DISPATCHAI_LISTEN: "nowhere" is not host:port (for example 127.0.0.1:8080)
   - DATABASE_URL: this version stores in SQLite in the data directory only; leave it unset
-  - GITHUB_PRIVATE_KEY_FILE: not set, nor GITHUB_PRIVATE_KEY (create one under App settings > Private keys)
-  - GITHUB_WEBHOOK_SECRET: not set; without it anybody could send webhooks (App settings > Webhook secret)
-`
+  - GITHUB_PRIVATE_KEY_FILE: not set, nor GITHUB_PRIVATE_KEY (create one under App settings > Private keys)` + orSetup + `
+  - GITHUB_WEBHOOK_SECRET: not set; without it anybody could send webhooks (App settings > Webhook secret)` + orSetup + "\n"
 	if got.code != 1 || got.stdout != "" {
 		t.Errorf("it ended with status %d and printed %q, want status 1 and nothing", got.code, got.stdout)
 	}
@@ -191,7 +198,7 @@ func TestServeNeedsASecret(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	got := execute(t, append(bareEnvironment(), "GITHUB_APP_ID=7", "GITHUB_PRIVATE_KEY="+privateKeyPEM(t), "GITHUB_WEBHOOK_SECRET= , "),
 		"serve", "--listen", "127.0.0.1:0", "--data-dir", dir)
-	want := "dispatchai: GITHUB_WEBHOOK_SECRET: not set; without it anybody could send webhooks (App settings > Webhook secret)\n"
+	want := "dispatchai: GITHUB_WEBHOOK_SECRET: not set; without it anybody could send webhooks (App settings > Webhook secret)" + orSetup + "\n"
 	if got.code != 1 || got.stderr != want {
 		t.Errorf("it ended with status %d and said %q, want status 1 and %q", got.code, got.stderr, want)
 	}
@@ -221,4 +228,67 @@ func TestFlagsWinOverTheEnvironment(t *testing.T) {
 	s.args = []string{"--roles", "gateway,label,classify,ingress"}
 	s.start()
 	s.stop()
+}
+
+// TestOptionsFromTheDataDirectory: what setup keeps stands in for what the
+// environment does not say, of the same App.
+func TestOptionsFromTheDataDirectory(t *testing.T) {
+	t.Parallel()
+	key := privateKeyPEM(t)
+	dir := t.TempDir()
+	kept, err := json.Marshal(setup.Credentials{
+		AppID: 7, Slug: "dispatchai", PrivateKey: key, WebhookSecret: "hunter2-kept", APIURL: "https://ghe.example.com/api/v3",
+		RelayURL: "https://relay.example.com/channel", StrictContents: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(text []byte) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, setup.FileName), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(kept)
+	for name, c := range map[string]struct {
+		change  func(*app.Options)
+		secrets []string
+		api     string
+		relay   string
+		strict  bool
+		fault   string
+	}{
+		"all of it":        {func(*app.Options) {}, []string{"hunter2-kept"}, "https://ghe.example.com/api/v3", "https://relay.example.com/channel", true, ""},
+		"another secret":   {func(o *app.Options) { o.WebhookSecrets = []string{"new", "old"} }, []string{"new", "old"}, "https://ghe.example.com/api/v3", "https://relay.example.com/channel", true, ""},
+		"another API":      {func(o *app.Options) { o.GitHubAPIURL = "https://proxy.example.com/api/v3" }, []string{"hunter2-kept"}, "https://proxy.example.com/api/v3", "https://relay.example.com/channel", true, ""},
+		"another relay":    {func(o *app.Options) { o.RelayURL = "https://smee.io/x" }, []string{"hunter2-kept"}, "https://ghe.example.com/api/v3", "https://smee.io/x", true, ""},
+		"the same App":     {func(o *app.Options) { o.AppID, o.PrivateKey = 7, key }, []string{"hunter2-kept"}, "https://ghe.example.com/api/v3", "https://relay.example.com/channel", true, ""},
+		"another App":      {func(o *app.Options) { o.AppID, o.PrivateKey, o.WebhookSecrets = 8, key, []string{"s"} }, []string{"s"}, "https://api.github.com", "", false, ""},
+		"half another App": {func(o *app.Options) { o.AppID = 8 }, nil, "https://api.github.com", "", false, "GITHUB_PRIVATE_KEY_FILE: not set"},
+		"a broken relay":   {func(o *app.Options) { o.RelayURL = "https://smee.io/" }, []string{"hunter2-kept"}, "https://ghe.example.com/api/v3", "https://smee.io/", true, "DISPATCHAI_RELAY_URL: the URL names no channel"},
+	} {
+		o := app.DefaultOptions()
+		o.DataDir = dir
+		c.change(&o)
+		for range 2 { // the second time must come to the same
+			err := o.Validate()
+			if c.fault == "" && err != nil || c.fault != "" && (err == nil || !strings.HasPrefix(err.Error(), c.fault)) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if diff := cmp.Diff(c.secrets, o.WebhookSecrets); diff != "" || o.GitHubAPIURL != c.api || o.RelayURL != c.relay || o.StrictContents != c.strict {
+			t.Errorf("%s: secrets %s, API %s, relay %s, strict %v", name, diff, o.GitHubAPIURL, o.RelayURL, o.StrictContents)
+		}
+	}
+	write([]byte(`{"app_id":7,"webhook_secret":"hunter2`))
+	o := app.DefaultOptions()
+	o.DataDir = dir
+	if err := o.Validate(); err == nil || !strings.Contains(err.Error(), "DISPATCHAI_DATA_DIR: "+filepath.Join(dir, setup.FileName)+" is damaged") || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("a damaged file: %v", err)
+	}
+	o = validOptions(key)
+	o.DataDir = dir
+	if err := o.Validate(); err != nil {
+		t.Errorf("the environment says it all, and a damaged file is in the way: %v", err)
+	}
 }

@@ -11,6 +11,37 @@ import (
 	"github.com/dispatchai/dispatchai/core/reconcile"
 )
 
+// openEraser runs beside the plugins, which it tells what to forget.
+func (a *App) openEraser() {
+	plugins := make(map[string]reconcile.Plugin, len(a.plugins))
+	for _, p := range a.plugins {
+		plugins[p.Name()] = p
+	}
+	logger := a.logger.With("part", "erasure")
+	eraser := reconcile.NewEraser(reconcile.EraserConfig{
+		Store: a.store, DeadLetters: eventlog.NewDeadLetters(a.cluster, a.producer, logger), Plugins: plugins,
+		EraseAfter: a.options.EraseAfter, Logger: logger, Registerer: a.registry,
+	})
+	a.workers = append(a.workers, component{"eraser", eraser.Run})
+}
+
+// openRefresher runs beside the plugins, because a configuration file may name
+// those that run here.
+func (a *App) openRefresher() {
+	var names []string
+	for _, choice := range a.options.plugins {
+		names = append(names, choice.name)
+	}
+	refresher := reconcile.NewRefresher(reconcile.RefresherConfig{
+		Store: a.store, GitHub: a.github, Owner: a.name, Classifiers: names, FilePoll: a.options.Poll,
+		Logger: a.logger.With("part", "configuration"), Registerer: a.registry,
+	})
+	watcher := reconcile.NewSuggestionWatcher(reconcile.SuggestionWatcherConfig{
+		Store: a.store, GitHub: a.github, Publisher: a.producer, Every: a.options.Poll, Logger: a.logger.With("part", "suggestions"),
+	})
+	a.workers = append(a.workers, component{"configuration refresher", refresher.Run}, component{"suggestion watcher", watcher.Run})
+}
+
 // openReconciler looks for what was missed, beside the workers that it feeds: of
 // all processes with the role classify one does it at a time.
 func (a *App) openReconciler() {
@@ -29,7 +60,7 @@ func (a *App) openReconciler() {
 		SweepEvery:            o.SweepInterval,
 		ReconcileEvery:        o.ReconcileInterval,
 		RedeliveriesPerMinute: o.RedeliveriesPerMinute,
-		Logger:                a.logger.With("part", "reconcile"), Registerer: a.registry,
+		Logger:                a.logger.With("part", "gaps"), Registerer: a.registry,
 	})
 	a.workers = append(a.workers, component{"reconciler", func(ctx context.Context) error {
 		select {

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/dispatchai/dispatchai/app/simulate"
+	"github.com/dispatchai/dispatchai/core/github/githubtest"
 )
 
 // deadline bounds whatever a test waits for; it is generous because the
@@ -78,6 +79,8 @@ type system struct {
 	env     []string
 	args    []string
 	token   string
+	// registered leaves the App to what setup has put into the data directory.
+	registered bool
 
 	process *process
 	addr    string
@@ -120,12 +123,17 @@ func testLabels() []simulate.Label {
 }
 
 // newSystem makes a simulated GitHub with one repository on which the App is
-// installed; start starts the service.
+// installed; start starts the service. The test fails for every request of the
+// service that is not as GitHub describes its API.
 func newSystem(t testing.TB, o simulate.Options) *system {
 	t.Helper()
 	s := &system{t: t, binary: binary(t), dataDir: t.TempDir(), token: "test-token"}
 	if o.WebhookSecret == "" {
 		o.WebhookSecret = "it's a secret to everybody"
+	}
+	if _, measured := t.(*testing.B); !measured {
+		watch := githubtest.Watch(t, githubtest.Everything)
+		o.OnRequest = func(e simulate.Exchange) { watch(githubtest.Exchange(e)) }
 	}
 	github, err := simulate.New(o)
 	if err != nil {
@@ -215,13 +223,15 @@ func (s *system) start() {
 
 // environment is the configuration of a service for the simulated GitHub.
 func (s *system) environment() []string {
-	return append(bareEnvironment(),
+	env := append(bareEnvironment(), "DISPATCHAI_API_TOKEN="+s.token, "DISPATCHAI_DATA_DIR="+s.dataDir)
+	if s.registered {
+		return env
+	}
+	return append(env,
 		"GITHUB_WEBHOOK_SECRET="+s.github.WebhookSecret(),
 		fmt.Sprintf("GITHUB_APP_ID=%d", s.github.AppID()),
 		"GITHUB_PRIVATE_KEY="+string(s.github.PrivateKeyPEM()),
 		"GITHUB_API_URL="+s.github.URL(),
-		"DISPATCHAI_API_TOKEN="+s.token,
-		"DISPATCHAI_DATA_DIR="+s.dataDir,
 	)
 }
 
@@ -363,7 +373,11 @@ type apiIssue struct {
 		Field, Actor, Reason, Source string
 		Old, New                     []string
 	}
-	Ledger []apiLedgerEntry
+	Ledger      []apiLedgerEntry
+	Suggestions []struct {
+		Name, Field, Value, State, Reason string
+		Confidence                        float64
+	}
 }
 
 type apiLedgerEntry struct {

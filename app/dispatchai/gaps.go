@@ -1,22 +1,15 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 
-	"github.com/dispatchai/dispatchai/app"
 	"github.com/dispatchai/dispatchai/core/store"
 )
 
@@ -124,47 +117,3 @@ func countNote(n int64, note string) string {
 }
 
 func age(now, at time.Time) string { return max(0, now.Sub(at)).Round(time.Second).String() }
-
-// parseSince reads a span before now, in Go's units or in days, or a date.
-func parseSince(text string, now time.Time) (time.Time, error) {
-	if days, ok := strings.CutSuffix(text, "d"); ok {
-		if n, err := strconv.ParseUint(days, 10, 16); err == nil {
-			return now.AddDate(0, 0, -int(n)), nil
-		}
-	}
-	if span, err := time.ParseDuration(text); err == nil && span >= 0 {
-		return now.Add(-span), nil
-	}
-	for _, layout := range []string{time.RFC3339, time.DateOnly} {
-		if at, err := time.ParseInLocation(layout, text, time.Local); err == nil {
-			return at, nil
-		}
-	}
-	return time.Time{}, fmt.Errorf("--since: %q is neither a span (24h, 3d) nor a date (2026-05-01, 2026-05-01T12:00:00Z)", clean(text, 40))
-}
-
-// withStore opens the store that the flags and the environment name, beside a
-// running service or without one.
-func withStore(c *cobra.Command, flags *optionFlags, use func(store.Store) error) (err error) {
-	options, err := flags.read(c)
-	if err != nil {
-		return err
-	}
-	s, err := openExistingStore(c.Context(), c, options)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.Close()) }()
-	return use(s)
-}
-
-// openExistingStore keeps a tool that was pointed at the wrong directory from
-// making a database there and finding it empty.
-func openExistingStore(ctx context.Context, c *cobra.Command, o app.Options) (store.Store, error) {
-	if _, err := os.Stat(filepath.Join(o.DataDir, databaseFile)); errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("there is no database in %s; name the service's data directory with --data-dir or DISPATCHAI_DATA_DIR", o.DataDir)
-	} else if err != nil {
-		return nil, fmt.Errorf("DISPATCHAI_DATA_DIR: %w", err)
-	}
-	return backends().OpenStore(ctx, o, newLogger(c.ErrOrStderr(), slogWarn), prometheus.NewRegistry())
-}

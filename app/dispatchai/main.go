@@ -40,7 +40,7 @@ func newCommand() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.AddCommand(
-		serveCommand(), demoCommand(), doctorCommand(), backfillCommand(), gapsCommand(), deadCommand(), migrateCommand(), pluginCommand(), versionCommand(),
+		serveCommand(), setupCommand(), demoCommand(), doctorCommand(), backfillCommand(), gapsCommand(), deadCommand(), erasuresCommand(), migrateCommand(), pluginCommand(), relayCommand(), undoCommand(), versionCommand(),
 	)
 	return root
 }

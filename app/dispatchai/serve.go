@@ -36,6 +36,7 @@ func serveCommand() *cobra.Command {
 		},
 	}
 	flags.add(c)
+	flags.addRelay(c)
 	return c
 }
 
@@ -53,13 +54,18 @@ func saveMemory() {
 
 // optionFlags are the options that have a flag.
 type optionFlags struct {
-	listen, dataDir, roles string
+	listen, dataDir, roles, relay string
 }
 
 func (f *optionFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(&f.listen, "listen", "", "host:port to listen on (DISPATCHAI_LISTEN)")
 	c.Flags().StringVar(&f.dataDir, "data-dir", "", "directory for everything that is stored (DISPATCHAI_DATA_DIR)")
 	c.Flags().StringVar(&f.roles, "roles", "", "comma-separated roles: "+strings.Join(app.AllRoles(), ", ")+" (DISPATCHAI_ROLES)")
+}
+
+// addRelay is for serve alone.
+func (f *optionFlags) addRelay(c *cobra.Command) {
+	c.Flags().StringVar(&f.relay, "relay", "", "channel of a webhook relay to listen to, for development (DISPATCHAI_RELAY_URL)")
 }
 
 // load reads the environment, lets the flags win, and validates the whole.
@@ -78,6 +84,9 @@ func (f *optionFlags) read(c *cobra.Command) (app.Options, error) {
 	}
 	if c.Flags().Changed("roles") {
 		options.Roles = strings.Split(f.roles, ",")
+	}
+	if c.Flags().Changed("relay") {
+		options.RelayURL = f.relay
 	}
 	return options, err
 }

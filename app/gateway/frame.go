@@ -114,8 +114,12 @@ func frameOf(r *eventlog.Record) (liveFrame, bool, error) {
 		if err := json.Unmarshal(r.Value, &e); err != nil {
 			return liveFrame{}, false, err
 		}
+		event := e.EventType
+		if event == triage.Directed {
+			event = triage.Updated // to who looks at the board it is just that
+		}
 		f := liveFrame{
-			Event: string(e.EventType),
+			Event: string(event),
 			Issue: viewOf(e.Issue, e.ReceivedAt, e.Revision, e.Classification, e.SimilarIssues),
 		}
 		if n := len(e.Corrections); n > 0 {

@@ -33,8 +33,10 @@ type publisher interface {
 type storage interface {
 	store.Reader
 	LoadRepositories(ctx context.Context, ids []int64) (map[int64]store.RepositoryState, error)
+	LoadConfigurationReport(ctx context.Context, repositoryID int64) (store.ConfigurationReport, error)
 	Ledger(ctx context.Context, keys []triage.IssueKey) (map[triage.IssueKey][]triage.LedgerEntry, error)
 	Gaps(ctx context.Context, since time.Time, repositoryIDs []int64) (store.GapReport, error)
+	Suggestions(ctx context.Context, keys []triage.IssueKey) (map[triage.IssueKey][]store.Suggestion, error)
 }
 
 // Config is what a Gateway is made of. Store, Publisher and Log are needed.
@@ -193,6 +195,7 @@ func (g *Gateway) routes() (http.Handler, error) {
 	route(api, http.MethodPost, "/api/issues/{id}/correct", g.correctIssue)
 	route(api, http.MethodPost, "/api/issues/{id}/classify", g.reclassifyIssue)
 	route(api, http.MethodGet, "/api/repositories", g.listRepositories)
+	route(api, http.MethodGet, "/api/repositories/{id}/configuration", g.getConfiguration)
 	route(api, http.MethodGet, "/api/stats", g.getStats)
 	route(api, http.MethodGet, "/api/status", g.getStatus)
 	route(api, http.MethodGet, "/api/gaps", g.getGaps)

@@ -120,7 +120,8 @@ func (g *Gateway) taxonomyOf(ctx context.Context, repositoryID int64) (triage.Ta
 	if err != nil {
 		return triage.Taxonomy{}, err
 	}
-	return triage.NewTaxonomy(repositories[repositoryID].Labels), nil
+	repository := repositories[repositoryID]
+	return repository.InForce().Taxonomy(repository.Labels), nil
 }
 
 func (g *Gateway) writeDetail(w http.ResponseWriter, r *http.Request, status int, s store.IssueState) {
@@ -134,9 +135,14 @@ func (g *Gateway) writeDetail(w http.ResponseWriter, r *http.Request, status int
 		g.storeProblem(w, r, err, "")
 		return
 	}
+	suggestions, err := g.config.Store.Suggestions(r.Context(), []triage.IssueKey{s.Issue.Key()})
+	if err != nil {
+		g.storeProblem(w, r, err, "")
+		return
+	}
 	detail := issueDetail{
 		issueView: viewOfState(s), Body: s.Issue.Body, Corrections: s.Corrections,
-		Ledger: ledgers[s.Issue.Key()], Options: taxonomy.AllOptions(),
+		Ledger: ledgers[s.Issue.Key()], Suggestions: openSuggestions(s, suggestions[s.Issue.Key()]), Options: taxonomy.AllOptions(),
 	}
 	if detail.Corrections == nil {
 		detail.Corrections = []triage.Correction{}
@@ -157,6 +163,8 @@ func (g *Gateway) listRepositories(w http.ResponseWriter, r *http.Request) {
 		repositoryRef
 		Labels  []triage.RepositoryLabel         `json:"labels"`
 		Options map[triage.Field][]triage.Option `json:"options"`
+		// ConfigurationFaults counts what is wrong in its configuration files.
+		ConfigurationFaults int `json:"configuration_faults"`
 	}
 	views := make([]view, len(repositories))
 	for i, s := range repositories {
@@ -165,8 +173,8 @@ func (g *Gateway) listRepositories(w http.ResponseWriter, r *http.Request) {
 			labels = []triage.RepositoryLabel{}
 		}
 		views[i] = view{
-			repositoryRef: repositoryRef{s.Repository.ID, s.Repository.FullName, s.Repository.Private},
-			Labels:        labels, Options: triage.NewTaxonomy(s.Labels).AllOptions(),
+			repositoryRef: refOf(s.Repository),
+			Labels:        labels, Options: s.InForce().Taxonomy(s.Labels).AllOptions(), ConfigurationFaults: s.ConfigurationFaults,
 		}
 	}
 	writeJSON(w, http.StatusOK, map[string]any{"repositories": views})

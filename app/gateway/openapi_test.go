@@ -157,6 +157,7 @@ func TestOpenAPI(t *testing.T) {
 		{"POST", "/api/issues/1101/correct", `{"field":"category","values":["feature"]}`},
 		{"POST", "/api/issues/1101/classify", ""},
 		{"GET", "/api/repositories", ""},
+		{"GET", "/api/repositories/77/configuration", ""},
 		{"GET", "/api/stats", ""},
 		{"GET", "/api/gaps", ""},
 	}
@@ -166,6 +167,7 @@ func TestOpenAPI(t *testing.T) {
 	s.expect(400, "GET", "/api/gaps?since=yesterday", "")
 	s.expect(404, "GET", "/api/issues?repository=no/where", "")
 	s.expect(404, "GET", "/api/issues/7", "")
+	s.expect(404, "GET", "/api/repositories/7/configuration", "")
 	s.expect(404, "POST", "/api/issues/7/correct", `{"field":"category","values":["bug"]}`)
 	s.expect(404, "POST", "/api/issues/7/classify", "")
 	s.expect(400, "POST", "/api/issues/1101/correct", `{"field":`)

@@ -38,6 +38,7 @@ type issueDetail struct {
 	Body        string                           `json:"body"`
 	Corrections []triage.Correction              `json:"corrections"`
 	Ledger      []triage.LedgerEntry             `json:"ledger"`
+	Suggestions []store.Suggestion               `json:"suggestions"`
 	Options     map[triage.Field][]triage.Option `json:"options"`
 }
 

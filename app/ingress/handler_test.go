@@ -173,6 +173,7 @@ func TestAccepted(t *testing.T) {
 		{"installation_repositories", installation, "installations.raw", "5"},
 		{"label", installation, "installations.raw", "5"},
 		{"repository", installation, "installations.raw", "5"},
+		{"push", installation, "installations.raw", "5"},
 		{"ping", `{"zen":"Keep it logically awesome.","hook_id":1}`, "installations.raw", "0"},
 		{"issues", " \n" + string(issueBody(300)) + "\n", "issues.raw", "77#12"},
 	} {
@@ -220,7 +221,7 @@ func TestContract(t *testing.T) {
 		"in order":                 {nil, nil, 200, "accepted"},
 		"with charset":             {func(r *http.Request) { r.Header.Set("Content-Type", "application/json; charset=utf-8") }, nil, 200, "accepted"},
 		"in chunks":                {func(r *http.Request) { r.ContentLength = -1 }, nil, 200, "accepted"},
-		"other event":              {func(r *http.Request) { r.Header.Set("X-GitHub-Event", "push") }, nil, 200, "ignored"},
+		"other event":              {func(r *http.Request) { r.Header.Set("X-GitHub-Event", "star") }, nil, 200, "ignored"},
 		"other event, not JSON":    {func(r *http.Request) { r.Header.Set("X-GitHub-Event", "star"); resign(r, "{") }, nil, 200, "ignored"},
 		"our own event":            {func(r *http.Request) { r.Header.Set("X-GitHub-Event", github.EventCorrection) }, nil, 200, "ignored"},
 		"GET":                      {func(r *http.Request) { r.Method = http.MethodGet }, nil, 405, "method"},

@@ -53,7 +53,7 @@ func newMetrics(r prometheus.Registerer, h *Handler) (*metrics, error) {
 	}
 	for _, event := range []string{
 		github.EventIssues, github.EventIssueComment, github.EventInstallation, github.EventInstallationRepositories,
-		github.EventLabel, github.EventRepository, github.EventPing,
+		github.EventLabel, github.EventRepository, github.EventPush, github.EventPing,
 	} {
 		m.accepted[event] = accepted.WithLabelValues(event)
 	}

@@ -335,7 +335,7 @@ func (g *GitHub) Ping(ctx context.Context) error {
 	d.num("id", g.outbox.hookID)
 	d.str("name", "web")
 	d.flag("active", true)
-	d.strings("events", g.opts.Events)
+	d.strings("events", g.asked().events)
 	d.object("config")
 	d.str("content_type", "json")
 	d.str("insecure_ssl", "0")

@@ -74,7 +74,7 @@ func (c *change) emit(event, action string, is *issue, about string, fill func(*
 	if fill != nil {
 		fill(&d)
 	}
-	c.repo.object(&d, "repository", nil)
+	c.repo.object(&d, "repository", c.repo.properties)
 	c.g.closing(&d, c.repo.owner, c.actor, inst)
 	c.deliveries = append(c.deliveries, &delivery{guid: guid, event: event, action: action,
 		installation: inst.id, repository: c.repo.id, payload: d})

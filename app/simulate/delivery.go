@@ -136,7 +136,7 @@ func (o *outbox) header(d *delivery, set func(name, value string)) {
 	set("X-GitHub-Hook-ID", strconv.FormatInt(o.hookID, 10))
 	set("X-GitHub-Hook-Installation-Target-ID", strconv.FormatInt(o.g.opts.AppID, 10))
 	set("X-GitHub-Hook-Installation-Target-Type", "integration")
-	if secret := []byte(o.g.opts.WebhookSecret); len(secret) > 0 {
+	if secret := []byte(o.g.asked().secret); len(secret) > 0 {
 		legacy := hmac.New(sha1.New, secret)
 		legacy.Write(d.payload)
 		set("X-Hub-Signature", "sha1="+hex.EncodeToString(legacy.Sum(nil)))

@@ -121,30 +121,32 @@ type Event struct {
 
 // GitHub is a simulated GitHub. Its methods are safe for concurrent use.
 type GitHub struct {
-	opts      Options
-	clock     Clock
-	authClock Clock
-	log       *slog.Logger
-	key       *rsa.PrivateKey
-	listener  net.Listener
-	server    *http.Server
-	baseURL   string
-	apiURL    string
-	appObject []byte
-	bot       *account
-	created   time.Time
-	outbox    *outbox
-	routes    []*route
-	router    router
-	pages     *template.Template
-	unknown   route // counts requests for what does not exist
-	faults    faults
-	appLimit  limiter
-	anonymous limiter
-	limits    atomic.Pointer[RateLimits]
-	tokens    sync.Map // secret -> *token
-	requests  atomic.Uint64
-	pings     atomic.Uint64
+	opts       Options
+	clock      Clock
+	authClock  Clock
+	log        *slog.Logger
+	key        *rsa.PrivateKey
+	listener   net.Listener
+	server     *http.Server
+	baseURL    string
+	apiURL     string
+	appObject  []byte
+	registered atomic.Pointer[registration] // from a manifest; nil: as the options say
+	manifests  manifests
+	bot        *account
+	created    time.Time
+	outbox     *outbox
+	routes     []*route
+	router     router
+	pages      *template.Template
+	unknown    route // counts requests for what does not exist
+	faults     faults
+	appLimit   limiter
+	anonymous  limiter
+	limits     atomic.Pointer[RateLimits]
+	tokens     sync.Map // secret -> *token
+	requests   atomic.Uint64
+	pings      atomic.Uint64
 
 	ids struct{ account, repository, issue, comment, label, event, installation, reaction, check, suggestion, issueType atomic.Int64 }
 
@@ -204,7 +206,8 @@ func New(o Options) (*GitHub, error) {
 	if g.bot, err = g.account(o.AppSlug+botSuffix, kindBot); err != nil {
 		return nil, errors.Join(fmt.Errorf("the App's slug: %w", err), listener.Close())
 	}
-	g.appObject = g.renderApp(owner)
+	as := g.asked()
+	g.appObject = g.renderApp(owner, &as)
 	if g.pages, err = parsePages(); err != nil {
 		return nil, errors.Join(fmt.Errorf("pages: %w", err), listener.Close())
 	}
@@ -302,7 +305,7 @@ func (g *GitHub) AppID() int64 { return g.opts.AppID }
 func (g *GitHub) BotLogin() string { return g.bot.login }
 
 // WebhookSecret is the secret that signs webhooks.
-func (g *GitHub) WebhookSecret() string { return g.opts.WebhookSecret }
+func (g *GitHub) WebhookSecret() string { return g.asked().secret }
 
 // PrivateKeyPEM is the App's private key in the form GitHub lets one download it, PKCS #1.
 func (g *GitHub) PrivateKeyPEM() []byte {
@@ -366,7 +369,7 @@ func (g *GitHub) Close() error {
 	return nil
 }
 
-func (g *GitHub) renderApp(owner *account) []byte {
+func (g *GitHub) renderApp(owner *account, r *registration) []byte {
 	var d document
 	d.begin('{')
 	d.num("id", g.opts.AppID)
@@ -374,14 +377,14 @@ func (g *GitHub) renderApp(owner *account) []byte {
 	d.str("node_id", nodeID("A", g.opts.AppID))
 	d.str("client_id", g.opts.ClientID)
 	d.raw("owner", owner.simple)
-	d.str("name", g.opts.AppName)
+	d.str("name", r.name)
 	d.str("description", "Triages the issues of repositories")
 	d.str("external_url", g.baseURL)
 	d.str("html_url", g.baseURL+"/apps/"+g.opts.AppSlug)
 	d.instant("created_at", g.created)
 	d.instant("updated_at", g.created)
-	permissionsObject(&d, g.opts.Permissions)
-	d.strings("events", g.opts.Events)
+	permissionsObject(&d, r.permissions)
+	d.strings("events", r.events)
 	d.end('}')
 	return d
 }

@@ -18,6 +18,8 @@ import (
 	"github.com/bradleyfalzon/ghinstallation/v2"
 	jwt "github.com/golang-jwt/jwt/v4"
 	"github.com/google/go-github/v62/github"
+
+	"github.com/dispatchai/dispatchai/core/github/githubtest"
 )
 
 // testKey spares each test the making of an RSA key.
@@ -40,6 +42,13 @@ func start(t testing.TB, o Options) *GitHub {
 		t.Fatal(err)
 	}
 	o.PrivateKey, o.WebhookSecret = key, testSecret
+	watch, also := githubtest.Watch(t, githubtest.Answers), o.OnRequest
+	o.OnRequest = func(e Exchange) {
+		watch(githubtest.Exchange(e))
+		if also != nil {
+			also(e)
+		}
+	}
 	g, err := New(o)
 	if err != nil {
 		t.Fatal(err)

@@ -127,10 +127,10 @@ func (g *GitHub) Install(ctx context.Context, account string, o InstallOptions) 
 		return 0, err
 	}
 	if o.Permissions == nil {
-		o.Permissions = g.opts.Permissions
+		o.Permissions = g.asked().permissions
 	}
 	if o.Events == nil {
-		o.Events = g.opts.Events
+		o.Events = g.asked().events
 	}
 	gr := &grant{permissions: maps.Clone(o.Permissions), events: slices.Clone(o.Events)}
 	gr.permissions["metadata"] = "read" // mandatory for every App
@@ -250,7 +250,6 @@ func (inst *installation) object(d *document, g *GitHub, webhook bool) {
 	}
 	d.begin('{')
 	d.num("id", inst.id)
-	d.str("node_id", inst.nodeID)
 	d.str("client_id", g.opts.ClientID)
 	d.raw("account", inst.account.object())
 	d.str("repository_selection", inst.selection())

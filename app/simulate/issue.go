@@ -270,12 +270,10 @@ func (o occurrence) object(d *document, g *GitHub, r *repository) {
 		d.end('}')
 	}
 	if o.after != nil {
-		d.raw("issue_type", o.after.object)
-		if o.before != nil {
-			d.raw("prev_issue_type", o.before.object)
-		}
-	} else if o.before != nil {
-		d.raw("issue_type", o.before.object)
+		d.raw("issue_type", o.after.brief)
+	}
+	if o.before != nil {
+		d.raw("prev_issue_type", o.before.brief)
 	}
 	if g.opts.Suggestions && o.kind != "renamed" && o.kind != "transferred" {
 		if o.why != nil {

@@ -16,6 +16,7 @@ type issueType struct {
 	name    string
 	enabled bool
 	object  []byte
+	brief   document // as events have it
 }
 
 // IssueType is a type of issues that an organisation has.
@@ -70,6 +71,11 @@ func (t *issueType) render(from IssueType, at time.Time) {
 	d.flag("is_enabled", t.enabled)
 	d.end('}')
 	t.object = d
+	t.brief.begin('{')
+	t.brief.num("id", t.id)
+	t.brief.str("name", t.name)
+	t.brief.str("color", from.Color)
+	t.brief.end('}')
 }
 
 func (a *account) allIssueTypes() []*issueType {

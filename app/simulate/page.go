@@ -20,17 +20,22 @@ import (
 var pagesSource string
 
 const (
-	formType  = "application/x-www-form-urlencoded"
-	pageShows = 200 // issues of a repository's list
+	pagePolicy = "default-src 'none'; style-src 'unsafe-inline'; form-action %s; base-uri 'none'; frame-ancestors 'none'"
+	formType   = "application/x-www-form-urlencoded"
+	pageShows  = 200 // issues of a repository's list
 )
 
-func parsePages() (*template.Template, error) { return template.New("pages").Parse(pagesSource) }
+func parsePages() (*template.Template, error) {
+	return template.New("pages").Parse(pagesSource + manifestPages)
+}
 
 // servePage answers a browser: pages for GET, the acts of their forms for POST.
 func (g *GitHub) servePage(w http.ResponseWriter, r *http.Request) {
 	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
 	var err error
-	switch {
+	var ofApps bool
+	switch ofApps, err = g.manifestPage(w, r, parts); {
+	case ofApps:
 	case r.Method == http.MethodPost:
 		err = g.submit(w, r, parts)
 	case len(parts) == 3 && parts[0] == "avatars":
@@ -70,7 +75,9 @@ func (g *GitHub) page(w http.ResponseWriter, name string, data any) error {
 	}
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+	if h.Get("Content-Security-Policy") == "" {
+		h.Set("Content-Security-Policy", fmt.Sprintf(pagePolicy, "'self'"))
+	}
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
 	_, _ = w.Write(b.Bytes()) // a browser that has gone away is no fault of ours

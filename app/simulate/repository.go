@@ -230,12 +230,11 @@ func (r *repository) prepare(g *GitHub) {
 	d.end(']')
 	d.str("visibility", visibility)
 	d.str("default_branch", r.defaultBranch)
-	d.object("custom_properties")
-	d.end('}')
 	r.fixed = d
 }
 
-// object writes the repository's JSON as the next member called name, or as the next element when name is empty.
+// object writes the repository's JSON as the next member called name, or as the next element when name is empty, as
+// lists and tokens have it.
 func (r *repository) object(d *document, name string, more func(*document)) {
 	if name != "" {
 		d.key(name)
@@ -251,6 +250,12 @@ func (r *repository) object(d *document, name string, more func(*document)) {
 	if more != nil {
 		more(d)
 	}
+	d.end('}')
+}
+
+// properties is what webhooks, and the repository when it is asked for alone, have besides.
+func (r *repository) properties(d *document) {
+	d.object("custom_properties")
 	d.end('}')
 }
 
@@ -270,6 +275,7 @@ func (r *repository) pushObject(d *document) {
 	d.num("pushed_at", r.pushed.Unix())
 	d.num("stargazers", 0)
 	d.str("master_branch", r.defaultBranch)
+	r.properties(d)
 	if r.owner.kind == kindOrganization {
 		d.str("organization", r.owner.login)
 	}

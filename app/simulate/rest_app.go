@@ -28,6 +28,8 @@ func (g *GitHub) routeAll() {
 		{pattern: "GET /orgs/{org}/installation", access: forApp, docs: "/apps/apps#get-an-organization-installation-for-the-authenticated-app", handle: getAccountInstallation},
 		{pattern: "GET /users/{login}/installation", access: forApp, docs: "/apps/apps#get-a-user-installation-for-the-authenticated-app", handle: getAccountInstallation},
 		{pattern: "GET /app/hook/config", access: forApp, docs: "/apps/webhooks#get-a-webhook-configuration-for-an-app", handle: getHookConfig},
+		{pattern: "PATCH /app/hook/config", access: forApp, docs: "/apps/webhooks#update-a-webhook-configuration-for-an-app", handle: updateHookConfig},
+		{pattern: "POST /app-manifests/{code}/conversions", access: forAnyone, docs: "/apps/apps#create-a-github-app-from-a-manifest", handle: convertManifest},
 		{pattern: "GET /app/hook/deliveries", access: forApp, docs: "/apps/webhooks#list-deliveries-for-an-app-webhook", handle: listDeliveries},
 		{pattern: "GET /app/hook/deliveries/{id}", access: forApp, docs: "/apps/webhooks#get-a-delivery-for-an-app-webhook", handle: getDelivery},
 		{pattern: "POST /app/hook/deliveries/{id}/attempts", access: forApp, docs: "/apps/webhooks#redeliver-a-delivery-for-an-app-webhook", handle: redeliver},
@@ -92,7 +94,8 @@ func (g *GitHub) routeAll() {
 func getApp(c *call) reply {
 	var d document
 	d.begin('{')
-	d.members(c.g.appObject[1 : len(c.g.appObject)-1])
+	object := c.g.asked().object
+	d.members(object[1 : len(object)-1])
 	c.g.mu.RLock()
 	d.num("installations_count", int64(len(c.g.installations)))
 	c.g.mu.RUnlock()
@@ -244,7 +247,7 @@ func getHookConfig(c *call) reply {
 	d.begin('{')
 	d.str("content_type", "json")
 	d.str("insecure_ssl", "0")
-	if c.g.opts.WebhookSecret != "" {
+	if c.g.asked().secret != "" {
 		d.str("secret", "********")
 	}
 	d.str("url", c.g.outbox.target())

@@ -76,6 +76,7 @@ func getRepository(c *call) reply {
 		c.rights(d)
 		d.num("network_count", 0)
 		d.num("subscribers_count", 0)
+		c.repo.properties(d)
 	})
 	return changed(d, c.repo.updated)
 }

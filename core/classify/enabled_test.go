@@ -22,12 +22,13 @@ type named struct {
 
 func (n *named) Name() string { return n.name }
 
-func (n *named) Embed(ctx context.Context, texts []sdk.Text) ([][]float32, string, error) {
+func (n *named) Embed(ctx context.Context, texts []sdk.Text) (plugin.Embeddings, error) {
 	n.mu.Lock()
 	n.embedded++
 	n.mu.Unlock()
-	vectors, _, err := n.watched.Embed(ctx, texts)
-	return vectors, n.name + "-model", err
+	made, err := n.watched.Embed(ctx, texts)
+	made.Model = n.name + "-model"
+	return made, err
 }
 
 // switches are what an operator has disabled.

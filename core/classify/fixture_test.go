@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,6 +24,7 @@ import (
 	"github.com/dispatchai/dispatchai/core/classify"
 	"github.com/dispatchai/dispatchai/core/eventlog"
 	"github.com/dispatchai/dispatchai/core/github"
+	"github.com/dispatchai/dispatchai/core/github/githubtest"
 	"github.com/dispatchai/dispatchai/core/plugin"
 	"github.com/dispatchai/dispatchai/core/store"
 	"github.com/dispatchai/dispatchai/core/store/sqlite"
@@ -43,8 +45,10 @@ func TestMain(m *testing.M) {
 		return
 	}
 	code := m.Run()
-	if p, err := rulesProcess(); err == nil {
-		_ = p.Close()
+	if launched.Load() {
+		if p, err := rulesProcess(); err == nil {
+			_ = p.Close()
+		}
 	}
 	os.Exit(code)
 }
@@ -52,8 +56,13 @@ func TestMain(m *testing.M) {
 // privateKey spares each test the making of an RSA key.
 var privateKey = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) })
 
+// launched tells that rulesProcess was called: what needs no plugin, such as
+// a fuzz test's workers, starts none.
+var launched atomic.Bool
+
 // rulesProcess is the one rules plugin that all tests share.
 var rulesProcess = sync.OnceValues(func() (*plugin.Plugin, error) {
+	launched.Store(true)
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -71,15 +80,24 @@ type watched struct {
 	items    []plugin.Item
 	examples []plugin.Example
 	learns   bool
-	// vector, refuse and failEmbed, where they are set, take the plugin's place.
+	texts    []sdk.Text
+	// embedding with vector, refuse and failEmbed, where they are set, take the plugin's place.
+	embedding *sdk.EmbeddingModel
 	vector    func(sdk.Text) []float32
 	refuse    func(triage.Issue) error
-	failEmbed error
+	failEmbed func([]sdk.Text) error
+	starting  bool // it has not described itself yet
 }
 
 func (w *watched) Describe() plugin.Description {
+	if w.starting {
+		return plugin.Description{}
+	}
 	d := w.Plugin.Describe()
 	d.Learns = w.learns
+	if w.embedding != nil {
+		d.Embedding = w.embedding
+	}
 	return d
 }
 
@@ -98,19 +116,23 @@ func (w *watched) Classify(ctx context.Context, items []plugin.Item) ([]plugin.O
 	return outcomes, err
 }
 
-func (w *watched) Embed(ctx context.Context, texts []sdk.Text) ([][]float32, string, error) {
+func (w *watched) Embed(ctx context.Context, texts []sdk.Text) (plugin.Embeddings, error) {
+	w.mu.Lock()
+	w.texts = append(w.texts, texts...)
+	w.mu.Unlock()
 	if w.failEmbed != nil {
-		return nil, "", w.failEmbed
-	}
-	vectors, model, err := w.Plugin.Embed(ctx, texts)
-	if w.vector != nil && err == nil {
-		for i := range vectors {
-			if v := w.vector(texts[i]); v != nil {
-				vectors[i] = v
-			}
+		if err := w.failEmbed(texts); err != nil {
+			return plugin.Embeddings{}, err
 		}
 	}
-	return vectors, model, err
+	if w.embedding == nil {
+		return w.Plugin.Embed(ctx, texts)
+	}
+	made := plugin.Embeddings{Model: w.embedding.Name, Vectors: make([][]float32, len(texts))}
+	for i := range texts {
+		made.Vectors[i] = w.vector(texts[i])
+	}
+	return made, nil
 }
 
 func (w *watched) Learn(_ context.Context, examples []plugin.Example) error {
@@ -182,8 +204,10 @@ func newFixture(t *testing.T, adapt ...func(*classify.Config)) *fixture {
 	f.clock = simulate.NewVirtual(time.Now().Add(-time.Hour))
 	key, err := privateKey()
 	f.check(err)
+	watch := githubtest.Watch(t, githubtest.Everything)
 	f.github, err = simulate.New(simulate.Options{
 		Seed: 7, Clock: f.clock, AuthClock: simulate.Real{}, PrivateKey: key, WebhookURL: receiver.URL, Senders: 1,
+		OnRequest:  func(e simulate.Exchange) { watch(githubtest.Exchange(e)) },
 		RateLimits: simulate.RateLimits{Off: true},
 	})
 	f.check(err)
@@ -389,6 +413,19 @@ func (f *fixture) counter(name string, labels ...string) float64 {
 		}
 	}
 	return sum
+}
+
+func (f *fixture) gauge(name string) float64 {
+	f.Helper()
+	families, err := f.registry.Gather()
+	f.check(err)
+	for _, family := range families {
+		if family.GetName() == name {
+			return family.GetMetric()[0].GetGauge().GetValue()
+		}
+	}
+	f.Fatalf("there is no metric %s", name)
+	return 0
 }
 
 // waits tells whether an outcome asks for another attempt that is not counted.

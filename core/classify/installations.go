@@ -44,7 +44,7 @@ func (w *Worker) HandleInstallations(ctx context.Context, batch []*eventlog.Reco
 // installationChange says what an event changes in the directory, and whether
 // it changes anything.
 func installationChange(e triage.Event) (store.InstallationChange, bool) {
-	change := store.InstallationChange{EventID: e.ID, At: e.ReceivedAt, Installation: e.Installation}
+	change := store.InstallationChange{EventID: e.ID, At: e.ReceivedAt, Installation: e.Installation, Configuration: configurationMark(e)}
 	if e.Installation == nil && e.InstallationID != 0 && e.Kind == triage.KindInstallationRepositories {
 		change.Installation = &triage.Installation{ID: e.InstallationID, UpdatedAt: e.ReceivedAt}
 	}
@@ -54,23 +54,29 @@ func installationChange(e triage.Event) (store.InstallationChange, bool) {
 		for _, r := range e.Removed {
 			change.Removed = append(change.Removed, r.ID)
 		}
+		if e.Kind == triage.KindInstallation && e.Action == "deleted" {
+			change.Because = store.Uninstalled
+		}
 	case triage.KindRepository:
 		if e.Action == "deleted" {
-			change.Removed = []int64{e.Repository.ID}
-		} else {
-			change.Upserted = []triage.Repository{e.Repository}
+			change.Removed, change.Because = []int64{e.Repository.ID}, store.RepositoryDeleted
+			break
 		}
+		change.Described = []triage.Repository{e.Repository}
+		change.Transferred = e.Action == "transferred"
 	case triage.KindRepositoryLabel:
 		if e.Label == nil {
 			return change, false
 		}
-		change.Upserted = []triage.Repository{e.Repository}
+		change.Described = []triage.Repository{e.Repository}
 		change.LabelRepositoryID = e.Repository.ID
 		if e.Action == "deleted" {
 			change.DeletedLabel = e.Label.Name
 		} else {
 			change.Label, change.PreviousLabel = e.Label, e.PreviousLabel
 		}
+	case triage.KindPush:
+		return change, !change.Configuration.IsZero()
 	default:
 		return change, false
 	}

@@ -8,6 +8,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,9 +30,15 @@ type work struct {
 	applied   bool // by an earlier run
 	catalogue *catalogue
 
+	policy    triage.RetriagePolicy
+	commands  []triage.Command // of somebody who may give them
+	reactions []triage.Reaction
+
 	change   store.IssueChange
 	classify bool
-	stored   bool // by this run
+	stored   bool  // by this run
+	origin   *work // of a successor: whose record it comes from
+	gone     bool  // its repository is erased; nothing is kept of the event
 	emit     triage.EventType
 	err      error
 }
@@ -38,6 +46,8 @@ type work struct {
 // HandleIssues is the handler of issues.raw: one outcome per record, in order.
 func (w *Worker) HandleIssues(ctx context.Context, batch []*eventlog.Record) []error {
 	began := w.Now()
+	w.upkeep.live.Add(1)
+	defer w.upkeep.live.Add(-1)
 	works := make([]*work, len(batch))
 	for i, r := range batch {
 		works[i] = w.read(r)
@@ -104,17 +114,45 @@ func (w *Worker) prepare(ctx context.Context, works []*work) {
 		}
 		k.state, k.known = states[k.key]
 		if was, ok := applied[k.event.ID]; ok {
-			k.applied, k.emit = true, was.EventType
+			k.applied, k.emit, k.gone = true, was.EventType, !k.known
 		} else if k.event.Issue == nil && !k.known {
-			k.err = eventlog.Permanent(fmt.Errorf("a %s event for issue %s, which is not known", k.event.Kind, k.key))
+			k.err = w.unknown(ctx, k)
 		}
 	}
+	// Whether a comment is a command or an answer decides what else has to be known
+	// of its issue; what is only published again needs no taxonomy.
+	w.loadPolicies(ctx, slices.DeleteFunc(slices.Clone(works), func(k *work) bool {
+		return k.event.Kind != triage.KindComment && (!k.applied || k.emit == "")
+	}))
+	w.loadCommands(ctx, works)
 	w.loadTaxonomies(ctx, works)
 	for _, k := range works {
-		if k.err == nil && !k.applied && k.event.Kind != triage.KindPullRequest {
-			k.err = w.decide(ctx, k)
+		if k.catalogue != nil {
+			k.policy = w.policy(k.key.RepositoryID, k.config())
+		}
+		if k.err == nil && k.applied && !k.gone && len(k.commands) > 0 {
+			// What was published may not have been; then so is the acknowledgement now.
+			k.obey(&store.IssueChange{})
+		}
+		if k.err == nil && !k.applied && !k.gone && k.event.Kind != triage.KindPullRequest {
+			if k.err = w.decide(ctx, k); k.err == nil && k.classify {
+				k.err = w.configured(k)
+			}
 		}
 	}
+}
+
+// unknown says what becomes of an event that brings no issue along and is about
+// one that is not known: nothing, if the issue was erased with its repository.
+func (w *Worker) unknown(ctx context.Context, k *work) error {
+	states, err := w.Store.LoadRepositories(ctx, []int64{k.key.RepositoryID})
+	if err != nil {
+		return storeDown(err)
+	}
+	if k.gone = states[k.key.RepositoryID].Erased; k.gone {
+		return nil
+	}
+	return eventlog.Permanent(fmt.Errorf("a %s event for issue %s, which is not known", k.event.Kind, k.key))
 }
 
 // decide fills in the change that the event makes, short of the classification.
@@ -130,24 +168,44 @@ func (w *Worker) decide(ctx context.Context, k *work) error {
 	} else {
 		k.change.Issue, k.change.Partial = k.state.Issue, true
 	}
-	if e.Kind == triage.KindCorrection {
+	switch e.Kind {
+	case triage.KindCorrection:
 		return w.decideCorrection(k)
+	case triage.KindUndo:
+		return decideUndo(k)
 	}
 	if k.state.Deleted {
 		return nil // late news of an issue that nobody sees any more
 	}
 
+	asked := false // for a classification, by a person
 	switch e.Kind {
+	case triage.KindDismissal:
+		return decideDismissal(k)
 	case triage.KindReclassify:
-		k.classify = true
+		asked = true
+		k.change.Directives.AskedAnew = e.ReceivedAt
+	case triage.KindComment:
+		if len(k.commands) > 0 {
+			k.change.EventType = triage.Directed
+			asked = k.obey(&k.change)
+		}
+		if k.repliesToRequest() {
+			k.classify = true
+			k.change.Directives.Replies = e.Comment.Body
+		}
 	case triage.KindLabelChange:
 		if err := w.decideLabelChange(ctx, k); err != nil {
 			return err
 		}
 	case triage.KindIssue:
 		k.change.EventType = triage.Updated
-		if e.Action == "deleted" || e.Action == "transferred" {
-			k.change.Deleted = true
+		switch e.Action {
+		case "deleted":
+			k.change.Deleted, k.change.Because = true, store.IssueDeleted
+			return nil
+		case "transferred":
+			k.change.Deleted, k.change.Because, k.change.MovedTo = true, store.IssueTransferred, e.MovedTo
 			return nil
 		}
 	}
@@ -159,9 +217,23 @@ func (w *Worker) decide(ctx context.Context, k *work) error {
 	opened := e.Kind == triage.KindIssue && (e.Action == "opened" || e.Action == "reopened" || e.Action == github.ActionBackfilled)
 	unseen := k.state.Classification == nil && (current.State != "closed" || opened)
 	edited := !k.change.Partial && k.state.Classification != nil && textHash(current) != k.state.TextHash
-	if unseen || edited {
-		k.classify = true
+	reopened := e.Kind == triage.KindIssue && e.Action == "reopened" && current.State != "closed"
+	again := edited && k.policy.Edit || reopened && k.policy.Reopen
+	k.classify = asked || (k.classify || unseen || again) && !k.directives().Ignored
+	if (edited || reopened) && k.policy.NeedsInfo.Ask && k.change.EventType == triage.Updated {
+		k.change.EventType = triage.Directed // what its author is to be asked may have changed
 	}
+	return nil
+}
+
+// decideUndo remembers what was withdrawn; the classification itself stays as
+// the plugins made it.
+func decideUndo(k *work) error {
+	if k.event.Undo == nil {
+		return eventlog.Permanent(errors.New("an undo event without the answers to withdraw"))
+	}
+	k.change.EventType = triage.Directed
+	k.change.Directives.Withdrawals = k.event.Undo.Withdrawals(k.event.ID, k.event.ReceivedAt)
 	return nil
 }
 
@@ -174,14 +246,18 @@ func (k *work) current() triage.Issue {
 	return issue
 }
 
+// directives are those that hold once the change is stored.
+func (k *work) directives() triage.Directives { return k.state.Directives.With(k.change.Directives) }
+
 // echo tells that the event neither teaches nor asks anything: a bot's label,
 // most often our own coming back, or a comment, on an issue whose text was
 // judged already. Such events are as many as labels, and need no taxonomy.
 func (k *work) echo() bool {
 	e := k.event
 	quiet := e.Kind == triage.KindComment || (e.Kind == triage.KindLabelChange && e.Sender.Type == triage.ActorBot)
-	return quiet && e.Issue != nil && k.state.Classification != nil &&
-		e.Issue.Title == k.state.Issue.Title && e.Issue.Body == k.state.Issue.Body && textHash(*e.Issue) == k.state.TextHash
+	return quiet && len(k.commands) == 0 && e.Issue != nil && k.state.Classification != nil &&
+		e.Issue.Title == k.state.Issue.Title && e.Issue.Body == k.state.Issue.Body && textHash(*e.Issue) == k.state.TextHash &&
+		!k.repliesToRequest()
 }
 
 // corrections are those that the event made, as they are stored.
@@ -199,6 +275,9 @@ func (w *Worker) decideCorrection(k *work) error {
 	in := k.event.Correction
 	if in == nil {
 		return eventlog.Permanent(errors.New("a correction event without a correction"))
+	}
+	if k.state.Deleted && k.state.Classification == nil {
+		return nil // nothing is left of it to be corrected
 	}
 	if k.state.Classification == nil {
 		return eventlog.Permanent(fmt.Errorf("issue %s cannot be corrected before it is classified", k.key))
@@ -246,6 +325,9 @@ func (w *Worker) decideLabelChange(ctx context.Context, k *work) error {
 		if cs := triage.CorrectionsFromLabel(e, k.catalogue.taxonomy, k.state.Effective()); len(cs) > 0 {
 			k.change.Corrections = cs
 			k.change.EventType = triage.Corrected
+		} else if cs := approval(k); len(cs) > 0 {
+			k.change.Corrections = cs
+			k.change.EventType = triage.Corrected
 		}
 	case triage.ActorBot:
 		slug, err := w.GitHub.AppSlug(ctx)
@@ -279,7 +361,7 @@ func textHash(i triage.Issue) string {
 func (w *Worker) apply(ctx context.Context, works []*work) {
 	var ready []*work
 	for _, k := range works {
-		if k.err == nil && !k.applied && k.event.Kind != triage.KindPullRequest {
+		if k.err == nil && !k.applied && !k.gone && k.event.Kind != triage.KindPullRequest {
 			ready = append(ready, k)
 		}
 	}
@@ -336,7 +418,14 @@ func (w *Worker) applyTogether(ctx context.Context, ready []*work) error {
 		return err
 	}
 	for i, k := range ready {
+		if states[i].Revision == 0 {
+			k.gone = true // it is erased, since it was looked at
+			continue
+		}
 		k.state, k.emit, k.stored = states[i], k.change.EventType, true
+		if e := k.change.Embedding; e != nil && len(e.Terms) > 0 {
+			w.upkeep.embedded(k.key.RepositoryID)
+		}
 	}
 	return nil
 }
@@ -345,11 +434,19 @@ func (w *Worker) applyTogether(ctx context.Context, ready []*work) error {
 func (w *Worker) publish(ctx context.Context, works []*work) {
 	var records []eventlog.Record
 	var emitting []*work
-	for _, k := range works {
-		if k.err != nil || k.emit == "" {
+	all := slices.Concat(works, w.successors(ctx, works))
+	defer func() {
+		for _, k := range all[len(works):] {
+			if k.err != nil {
+				k.origin.err = k.err
+			}
+		}
+	}()
+	for _, k := range all {
+		if k.err != nil || k.gone || k.emit == "" {
 			continue
 		}
-		value, err := encodeResult(k)
+		value, err := w.encodeResult(k)
 		if err != nil {
 			k.err = eventlog.Permanent(fmt.Errorf("encode the result: %w", err))
 			continue
@@ -376,6 +473,43 @@ func (w *Worker) publish(ctx context.Context, works []*work) {
 	fail(emitting, publishFault(err))
 }
 
+// longestMove bounds how often an issue is followed from one repository to the next.
+const longestMove = 16
+
+// successors are what the transferred issues among the works have become, where
+// that has corrections: its result is published whenever a transfer, or a
+// correction of an issue that was transferred, is handled, so that a crash in
+// between loses nothing.
+func (w *Worker) successors(ctx context.Context, works []*work) []*work {
+	following := make(map[*work]triage.IssueKey)
+	for _, k := range works {
+		if k.err == nil && !k.gone && (k.event.MovedTo != triage.IssueKey{} || k.emit == triage.Corrected) && k.state.MovedTo != (triage.IssueKey{}) {
+			following[k] = k.state.MovedTo
+		}
+	}
+	var next []*work
+	defer func() { w.loadPolicies(ctx, next) }()
+	for hop := 0; hop < longestMove && len(following) > 0; hop++ {
+		states, err := w.Store.LoadIssues(ctx, slices.Collect(maps.Values(following)))
+		if err != nil {
+			fail(slices.Collect(maps.Keys(following)), storeDown(err))
+			return nil
+		}
+		for k, key := range following {
+			s, known := states[key]
+			if known && s.MovedTo != (triage.IssueKey{}) {
+				following[k] = s.MovedTo
+				continue
+			}
+			delete(following, k)
+			if known && !s.Deleted && s.Classification != nil && len(s.Corrections) > 0 {
+				next = append(next, &work{record: k.record, event: k.event, key: key, state: s, emit: triage.Corrected, origin: k})
+			}
+		}
+	}
+	return next
+}
+
 func publishFault(err error) error {
 	switch {
 	case err == nil:
@@ -390,11 +524,12 @@ func publishFault(err error) error {
 // characters, so only a payload that is not GitHub's is ever cut.
 const maxPublishedBody = 1 << 20
 
-func encodeResult(k *work) ([]byte, error) {
+func (w *Worker) encodeResult(k *work) ([]byte, error) {
 	issue := k.state.Issue
 	if len(issue.Body) > maxPublishedBody {
 		issue.Body = strings.ToValidUTF8(issue.Body[:maxPublishedBody], "") + "\n\n[cut by DispatchAI]"
 	}
+	effective := k.state.Effective()
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false) // people read this, and browsers do not
@@ -404,9 +539,12 @@ func encodeResult(k *work) ([]byte, error) {
 		Revision:       k.state.Revision,
 		ReceivedAt:     k.state.ReceivedAt,
 		Issue:          issue,
-		Classification: k.state.Effective(),
+		Classification: effective,
 		SimilarIssues:  k.state.Similar,
 		Corrections:    k.corrections(),
+		Ignored:        k.state.Directives.Ignored,
+		Request:        k.policy.Request(k.state.Issue, effective, k.state.Directives.Replies, w.Now()),
+		Reactions:      k.reactions,
 	})
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }

@@ -14,6 +14,11 @@ type metrics struct {
 	classifySeconds prometheus.Histogram
 	latencySeconds  prometheus.Histogram
 	corrections     *prometheus.CounterVec
+
+	commands          *prometheus.CounterVec
+	staleEmbeddings   prometheus.Gauge
+	renewedEmbeddings prometheus.Counter
+	vocabularies      prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) metrics {
@@ -22,7 +27,7 @@ func newMetrics(r prometheus.Registerer) metrics {
 	return metrics{
 		events: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "dispatchai_classify_events_total",
-			Help: "Events handled by the classify worker, by kind and outcome (done, replayed, ignored, retried, dead).",
+			Help: "Events handled by the classify worker, by kind and outcome (done, replayed, ignored, erased, retried, dead).",
 		}, []string{"kind", "outcome"}),
 		batchSeconds: f.NewHistogram(prometheus.HistogramOpts{
 			Name: "dispatchai_classify_batch_seconds", Help: "Time to handle one batch of events.", Buckets: buckets,
@@ -37,6 +42,18 @@ func newMetrics(r prometheus.Registerer) metrics {
 		corrections: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "dispatchai_classify_corrections_total", Help: "Corrections recorded, by field and source.",
 		}, []string{"field", "source"}),
+		commands: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "dispatchai_classify_commands_total", Help: "Comments with /dispatch commands, by outcome (done, unclear, refused: its author lacks the triage permission).",
+		}, []string{"outcome"}),
+		staleEmbeddings: f.NewGauge(prometheus.GaugeOpts{
+			Name: "dispatchai_classify_embeddings_stale", Help: "Embeddings of another model, or of an older vocabulary, that wait to be renewed.",
+		}),
+		renewedEmbeddings: f.NewCounter(prometheus.CounterOpts{
+			Name: "dispatchai_classify_embeddings_renewed_total", Help: "Embeddings that were renewed because the model or the vocabulary had changed.",
+		}),
+		vocabularies: f.NewCounter(prometheus.CounterOpts{
+			Name: "dispatchai_classify_vocabularies_total", Help: "Vocabularies counted anew because their repository had grown.",
+		}),
 	}
 }
 
@@ -52,15 +69,24 @@ func (m metrics) event(k *work) {
 		outcome = "retried"
 	case k.event.Kind == triage.KindPullRequest:
 		outcome = "ignored"
+	case k.gone:
+		outcome = "erased"
 	case k.applied:
 		outcome = "replayed"
 	}
 	m.events.WithLabelValues(kind, outcome).Inc()
-	if k.err != nil || k.applied {
+	if k.err != nil || k.applied || k.gone {
 		return
 	}
 	if k.change.Classification != nil {
 		m.latencySeconds.Observe(k.change.Classification.ClassifiedAt.Sub(k.event.ReceivedAt).Seconds())
+	}
+	for _, r := range k.reactions {
+		outcome := "done"
+		if r.Content != triage.ReactionDone {
+			outcome = "unclear"
+		}
+		m.commands.WithLabelValues(outcome).Inc()
 	}
 	for _, c := range k.change.Corrections {
 		m.corrections.WithLabelValues(string(c.Field), string(c.Source)).Inc()

@@ -32,7 +32,7 @@ type Classifier interface {
 	Name() string
 	Describe() plugin.Description
 	Classify(ctx context.Context, items []plugin.Item) ([]plugin.Outcome, error)
-	Embed(ctx context.Context, texts []sdk.Text) (vectors [][]float32, model string, err error)
+	Embed(ctx context.Context, texts []sdk.Text) (plugin.Embeddings, error)
 	Learn(ctx context.Context, examples []plugin.Example) error
 }
 
@@ -40,6 +40,7 @@ type Classifier interface {
 type storage interface {
 	store.Issues
 	store.Directory
+	store.Embeddings
 	Ping(ctx context.Context) error
 }
 
@@ -52,20 +53,27 @@ type publisher interface {
 type gitHub interface {
 	AppSlug(ctx context.Context) (string, error)
 	RepositoryLabels(ctx context.Context, installationID int64, repository triage.Repository) ([]triage.RepositoryLabel, error)
+	RepositoryPermission(ctx context.Context, installationID int64, repository triage.Repository, login string) (github.Permission, error)
 }
 
-// Config is what a Worker is made of. Everything is required but Enabled and Now.
+// Config is what a Worker is made of. Everything is required but Enabled, Policy and Now.
 type Config struct {
 	Store     storage
 	Publisher publisher
 	GitHub    gitHub
 	// Classifiers are asked in this order; a field keeps the most confident
-	// answer. The first one that can embed provides the vectors.
+	// answer. The first one that can embed provides the vectors or terms.
 	Classifiers []Classifier
 	// Enabled tells of a classifier's name whether it is to be asked now; nil
 	// has all of them asked. Where none is, events that need a classification
 	// wait until one is.
 	Enabled func(name string) bool
+	// Policy says what has a repository's issues looked at again; nil stands for
+	// triage.DefaultRetriagePolicy everywhere.
+	Policy func(repositoryID int64) triage.RetriagePolicy
+	// ConfigurationWait is how long an event waits for the first reading of its
+	// repository's files before it is classified by the defaults; 0 does not wait.
+	ConfigurationWait time.Duration
 	// NeighbourLimit is how many similar issues are kept with an issue.
 	NeighbourLimit int
 	Logger         *slog.Logger
@@ -79,6 +87,11 @@ type Worker struct {
 	Config
 	taxonomies *lru.Cache[int64, *catalogue]
 	fetches    singleflight.Group // of label sets, by repository
+	weightings *weightings
+	upkeep     *upkeep
+	rights     *lru.Cache[person, right]
+	asking     singleflight.Group           // for rights
+	waiting    *lru.Cache[int64, time.Time] // since when a repository's files are waited for
 	metrics    metrics
 }
 
@@ -88,6 +101,11 @@ type catalogue struct {
 	labels     []triage.RepositoryLabel
 	taxonomy   triage.Taxonomy
 	repository *sdk.Repository
+	// configuration is what the repository's files say; ruled is repository with
+	// its own rules, for the plugin that they are for.
+	configuration *store.Configuration
+	ruled         *sdk.Repository
+	followed      triage.RepositoryConfig // see Worker.followed
 }
 
 // New checks the configuration and returns a Worker.
@@ -101,6 +119,9 @@ func New(cfg Config) (*Worker, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.Policy == nil {
+		cfg.Policy = func(int64) triage.RetriagePolicy { return triage.DefaultRetriagePolicy() }
+	}
 	if cfg.NeighbourLimit == 0 {
 		cfg.NeighbourLimit = 5
 	}
@@ -108,7 +129,17 @@ func New(cfg Config) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Worker{Config: cfg, taxonomies: cache, metrics: newMetrics(cfg.Registerer)}, nil
+	waiting, err := lru.New[int64, time.Time](10_000)
+	if err != nil {
+		return nil, err
+	}
+	rights, err := lru.New[person, right](cachedRights)
+	if err != nil {
+		return nil, err
+	}
+	return &Worker{
+		Config: cfg, taxonomies: cache, rights: rights, waiting: waiting, weightings: newWeightings(cfg.Store, cfg.Logger), upkeep: newUpkeep(), metrics: newMetrics(cfg.Registerer),
+	}, nil
 }
 
 // enabled are the classifiers to ask, in order. A batch asks for them once, so

@@ -93,7 +93,7 @@ func TestNullsInAnIssue(t *testing.T) {
 	}
 }
 
-func TestOnlyAChangedTextIsClassifiedAgain(t *testing.T) {
+func TestOnlyWhatChangedIsClassifiedAgain(t *testing.T) {
 	f := newFixture(t)
 	n := f.open(crashTitle, crashBody)
 	f.pass()
@@ -109,15 +109,15 @@ func TestOnlyAChangedTextIsClassifiedAgain(t *testing.T) {
 	f.check(f.github.CloseIssue(f.ctx, repo, n, admin, ""))
 	step("closing", 1)
 	f.check(f.github.ReopenIssue(f.ctx, repo, n, admin))
-	step("reopening", 1)
+	step("reopening", 2)
 	f.check(f.github.AddLabel(f.ctx, repo, n, admin, "area/docs"))
 	_, err := f.github.Comment(f.ctx, repo, n, admin, "Thanks!")
 	f.check(err)
-	step("a label and a comment", 1)
+	step("a label and a comment", 2)
 	title := "How do I parse an empty file?"
 	body := "What is the right way to do it? The documentation does not say."
 	f.check(f.github.EditIssue(f.ctx, repo, n, "reporter", &title, &body))
-	step("an edit", 2)
+	step("an edit", 3)
 	if got := f.state(n).Effective().Value(triage.FieldCategory); got != "question" {
 		t.Errorf("the edited issue is a %q, want a question", got)
 	}
@@ -127,7 +127,7 @@ func TestOnlyAChangedTextIsClassifiedAgain(t *testing.T) {
 	f.take()
 	_, err = f.github.Comment(f.ctx, repo, n, admin, "So it is a bug.")
 	f.check(err)
-	step("a comment on a text not seen before", 3)
+	step("a comment on a text not seen before", 4)
 }
 
 func TestOldDeliveriesNeverTakeAnIssueBack(t *testing.T) {
@@ -238,11 +238,12 @@ func (f *fixture) correct(id string, number int, field triage.Field, values ...s
 
 func TestOneBadChangeDoesNotHoldUpTheBatch(t *testing.T) {
 	f := newFixture(t)
+	f.rules.embedding = &sdk.EmbeddingModel{Name: "wide", Dimensions: 1}
 	f.rules.vector = func(text sdk.Text) []float32 {
 		if strings.Contains(text.Title, "refused") {
 			return make([]float32, store.MaxDimensions+1) // which no store takes
 		}
-		return nil
+		return []float32{1}
 	}
 	f.pass()
 	f.open(crashTitle, crashBody)
@@ -524,7 +525,9 @@ func TestSeveralPlugins(t *testing.T) {
 func TestATextThatCannotBeEmbedded(t *testing.T) {
 	f := newFixture(t)
 	f.pass()
-	f.rules.failEmbed = &plugin.CallError{Plugin: "rules", Method: "Embed", How: plugin.Crashed, Err: errors.New("gone")}
+	f.rules.failEmbed = func([]sdk.Text) error {
+		return &plugin.CallError{Plugin: "rules", Method: "Embed", How: plugin.Crashed, Err: errors.New("gone")}
+	}
 	f.open(crashTitle, crashBody)
 	opened := f.take()
 	if got := f.handle(opened...); got[0] == nil || waits(got[0]) || eventlog.IsPermanent(got[0]) {
@@ -535,6 +538,24 @@ func TestATextThatCannotBeEmbedded(t *testing.T) {
 	if got := f.published(); len(got) != 1 || len(got[0].SimilarIssues) != 0 {
 		t.Errorf("published %+v", got)
 	}
+}
+
+// TestStartingPlugin: an issue waits for the plugin that may embed it, so that none is
+// without an embedding because it came while the plugin started.
+func TestStartingPlugin(t *testing.T) {
+	f := newFixture(t)
+	f.pass()
+	f.rules.starting = true
+	f.rules.failEmbed = func([]sdk.Text) error { return &plugin.UnavailableError{Plugin: "rules", RetryAfter: time.Second} }
+	f.open(crashTitle, crashBody)
+	opened := f.take()
+	if got := f.handle(opened...); !waits(got[0]) {
+		t.Errorf("while the plugin starts: %v", got[0])
+	}
+	f.renew()
+	f.rules.starting, f.rules.failEmbed = false, nil
+	f.ok(f.handle(opened...))
+	f.wantSpaces("once it had started,", words0(1))
 }
 
 func TestExpress(t *testing.T) {

@@ -60,8 +60,10 @@ func newServer(t *testing.T) *server {
 }
 
 func (s *server) route(w http.ResponseWriter, r *http.Request) {
-	if r.Header.Get("User-Agent") == "" {
-		s.t.Error("a request without User-Agent")
+	for name, want := range map[string]string{"User-Agent": "DispatchAI", "Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"} {
+		if got := r.Header.Values(name); len(got) != 1 || got[0] != want {
+			s.t.Errorf("%s %s has the header %s %q, want %q", r.Method, r.URL.Path, name, got, want)
+		}
 	}
 	credential := r.Header.Get("Authorization")
 	if bearer, ok := strings.CutPrefix(credential, "Bearer "); ok {
@@ -77,6 +79,9 @@ func (s *server) route(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		if id, ok := strings.CutSuffix(strings.TrimPrefix(r.URL.Path, "/app/installations/"), "/access_tokens"); ok {
+			if body, err := io.ReadAll(r.Body); err != nil || !strings.HasPrefix(string(body), "{") {
+				s.t.Errorf("a token is asked for with %q, which is no object: %v", body, err)
+			}
 			s.token(w, id)
 			return
 		}
@@ -236,7 +241,7 @@ func TestClientChangesLabels(t *testing.T) {
 		}
 	}
 	want := []string{
-		`POST /repos/harbour-lights/tidewatch/issues/3/labels ["bug","area: buoys <&>"]`,
+		`POST /repos/harbour-lights/tidewatch/issues/3/labels {"labels":["bug","area: buoys <&>"]}`,
 		`DELETE /repos/harbour-lights/tidewatch/issues/3/labels/bug `,
 		`DELETE /repos/harbour-lights/tidewatch/issues/3/labels/area%2Fbuoys:%20a%3Fb%23c%2520%20%F0%9F%8C%8A `,
 		`DELETE /repos/harbour-lights/tidewatch/issues/3/labels/gone `,
@@ -324,6 +329,9 @@ func TestClientErrors(t *testing.T) {
 		"suspended": {func(w http.ResponseWriter, r *http.Request) {
 			answer(w, 403, "This installation has been suspended")
 		}, ErrSuspended, 0, false, "suspension"},
+		"archived": {func(w http.ResponseWriter, r *http.Request) {
+			answer(w, 403, "Repository was archived so is read-only.")
+		}, ErrArchived, 0, false, "archived"},
 		"invalid": {func(w http.ResponseWriter, r *http.Request) { answer(w, 422, "Validation Failed") }, ErrInvalid, 0, false, "Validation Failed"},
 		"primary limit": {func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("X-RateLimit-Remaining", "0")
@@ -451,7 +459,7 @@ func TestClientKeepsCredentialsAtHome(t *testing.T) {
 		t.Errorf("redirect to another host: %v", err)
 	}
 	got, err := c.AddLabels(t.Context(), 5, testRepository(), 4, []string{"bug"})
-	if err != nil || len(got) != 1 || got[0] != "POST[\"bug\"]\n" {
+	if err != nil || len(got) != 1 || got[0] != `POST{"labels":["bug"]}`+"\n" {
 		t.Errorf("a renamed repository: %q, %v", got, err)
 	}
 	if _, err := c.AddLabels(t.Context(), 5, testRepository(), 5, []string{"bug"}); err == nil || !strings.Contains(err.Error(), "turns POST into GET") {
@@ -499,7 +507,7 @@ func TestClientBoundsCallsPerInstallation(t *testing.T) {
 func TestClientForgetsInstallations(t *testing.T) {
 	s := newServer(t)
 	s.serve = func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `[]`) }
-	c := s.client(func(cfg *ClientConfig) { cfg.MaxInstallations = 2 })
+	c := s.client(func(cfg *ClientConfig) { cfg.MaxInstallations, cfg.MaxTokens = 2, 2 })
 	for _, id := range []int64{1, 2, 1, 3, 1, 2} { // 3 pushes 2 out, 2 pushes 3 out
 		if _, err := c.IssueLabels(t.Context(), id, testRepository(), 3); err != nil {
 			t.Fatal(err)

@@ -22,6 +22,8 @@ var (
 	ErrGone = errors.New("gone")
 	// ErrForbidden: the App lacks a permission.
 	ErrForbidden = errors.New("forbidden")
+	// ErrArchived: the repository was archived, so that it can only be read.
+	ErrArchived = errors.New("the repository is archived")
 	// ErrSuspended: the installation is suspended; nothing works until its owner lifts that.
 	ErrSuspended = errors.New("the installation is suspended")
 	// ErrUnauthorized: GitHub does not accept the App's own credentials.
@@ -50,9 +52,17 @@ type Error struct {
 	// RetryAfter is how long to wait before the installation's next call;
 	// it is set (1 s to 1 h) for ErrRateLimited and ErrUnavailable.
 	RetryAfter time.Duration
+	// Background tells that only background calls have to wait, or these longer
+	// than live ones.
+	Background bool
+	// Outage tells that GitHub's API as a whole is down, so that nothing of this
+	// call is to blame; see Client.Outage.
+	Outage bool
 	// Secondary tells a secondary rate limit (too fast) from the primary one (too many in the hour).
 	Secondary bool
 
+	// forToken: it was the App's request for a token that failed.
+	forToken   bool
 	serverTime time.Time
 	cause      error
 }
@@ -140,8 +150,15 @@ func explain(ctx context.Context, operation string, installationID int64, err er
 		secondary *gh.AbuseRateLimitError
 		token     *ghinstallation.HTTPError
 		accepted  *gh.AcceptedError
+		held      *heldBack
 	)
 	switch {
+	case errors.As(err, &held):
+		e.Kind, e.cause, e.RetryAfter = ErrRateLimited, held, bounded(held.wait)
+		e.Secondary, e.Background = held.reason != heldPrimary, held.background
+		if held.outage {
+			e.Kind, e.Secondary, e.Outage = ErrUnavailable, false, true
+		}
 	case errors.As(err, &primary):
 		e.answered(primary.Response, primary.Message)
 		e.limited(primary.Response, primary.Rate.Reset.Time, false)
@@ -155,8 +172,14 @@ func explain(ctx context.Context, operation string, installationID int64, err er
 		e.answered(answer.Response, answer.Message)
 		e.judge(answer.Response)
 	case errors.As(err, &token) && token.Response != nil:
-		message := gh.CheckResponse(token.Response)
-		return explain(ctx, operation+": get an installation token", installationID, message)
+		e = explain(ctx, operation+": get an installation token", installationID, gh.CheckResponse(token.Response))
+		e.forToken = true
+		if e.Status == http.StatusUnprocessableEntity {
+			e.Kind = ErrNotFound // the repository is not, or no longer, the installation's
+			if strings.Contains(strings.ToLower(e.Message), "permission") {
+				e.Kind = ErrForbidden
+			}
+		}
 	case errors.As(err, &accepted):
 		e.Kind, e.RetryAfter = ErrUnavailable, unavailableWait
 		e.Status, e.Message = http.StatusAccepted, "the answer is not ready yet"
@@ -193,6 +216,8 @@ func (e *Error) judge(r *http.Response) {
 		e.Kind = ErrGone
 	case r.StatusCode == http.StatusForbidden && strings.Contains(message, "suspended"):
 		e.Kind = ErrSuspended
+	case r.StatusCode == http.StatusForbidden && strings.Contains(message, "archived"):
+		e.Kind = ErrArchived
 	case r.StatusCode == http.StatusForbidden, r.StatusCode == http.StatusUnavailableForLegalReasons:
 		e.Kind = ErrForbidden
 	case r.StatusCode == http.StatusUnauthorized:

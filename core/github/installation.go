@@ -3,11 +3,9 @@ package github
 import (
 	"container/list"
 	"context"
-	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
-
-	gh "github.com/google/go-github/v62/github"
 )
 
 // Rate is an installation's hourly budget as GitHub last told it.
@@ -17,45 +15,44 @@ type Rate struct {
 	Reset     time.Time
 }
 
-// installation is what is kept of one installation between calls: its token
-// (inside api), its budget, and the bound on calls at once.
+// installation is what is kept of one installation between calls: its budget
+// and the bound on calls at once.
 type installation struct {
-	id    int64
-	api   *gh.Client
-	slots chan struct{}
-
-	mu   sync.Mutex
-	rate Rate
+	id     int64
+	budget *budget
+	slots  chan struct{}
+	// backgroundSlots keep background calls to half of the slots, so that a live
+	// call never waits for them alone.
+	backgroundSlots chan struct{}
+	// singleFile tells that the App may read only the files named in its settings.
+	singleFile atomic.Bool
 }
 
-func (i *installation) acquire(ctx context.Context) error {
-	select {
-	case i.slots <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+// acquire waits for a place among the calls at once; release gives it back.
+func (i *installation) acquire(ctx context.Context) (release func(), _ error) {
+	needs := []chan struct{}{i.slots}
+	if isBackground(ctx) {
+		needs = []chan struct{}{i.backgroundSlots, i.slots}
 	}
-}
-
-func (i *installation) release() { <-i.slots }
-
-func (i *installation) note(r *gh.Response) {
-	if r == nil || r.Response == nil || r.Rate.Limit == 0 {
-		return
+	release = func() {
+		for _, slots := range needs {
+			<-slots
+		}
 	}
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.rate = Rate{Limit: r.Rate.Limit, Remaining: r.Rate.Remaining, Reset: r.Rate.Reset.Time}
+	for n, slots := range needs {
+		select {
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+			needs = needs[:n]
+			release()
+			return nil, ctx.Err()
+		}
+	}
+	return release, nil
 }
 
-func (i *installation) budget() (Rate, bool) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return i.rate, i.rate.Limit > 0
-}
-
-// installations keeps the most recently used ones. An evicted one costs its
-// next caller a new token, nothing else.
+// installations keeps the most recently used ones. What an evicted one has spent
+// is known from the store when it is next leased.
 type installations struct {
 	make  func(id int64) *installation
 	bound int
@@ -86,17 +83,6 @@ func (s *installations) get(id int64) *installation {
 	return i
 }
 
-// drop forgets the installation, and with it a token that GitHub no longer
-// accepts, unless somebody has replaced it meanwhile.
-func (s *installations) drop(i *installation) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if e, ok := s.byID[i.id]; ok && e.Value == i {
-		s.order.Remove(e)
-		delete(s.byID, i.id)
-	}
-}
-
 func (s *installations) find(id int64) *installation {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -112,24 +98,13 @@ func (s *installations) len() int {
 	return s.order.Len()
 }
 
-func (s *installations) lowestRemaining() int {
+// all returns those kept now.
+func (s *installations) all() []*installation {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	lowest := -1
+	all := make([]*installation, 0, s.order.Len())
 	for e := s.order.Front(); e != nil; e = e.Next() {
-		if rate, ok := e.Value.(*installation).budget(); ok && (lowest < 0 || rate.Remaining < lowest) {
-			lowest = rate.Remaining
-		}
+		all = append(all, e.Value.(*installation))
 	}
-	return lowest
-}
-
-func newAPI(roundTripper http.RoundTripper, base, userAgent string) (*gh.Client, error) {
-	api := gh.NewClient(&http.Client{Transport: roundTripper, CheckRedirect: sameOrigin})
-	root, err := api.BaseURL.Parse(base)
-	if err != nil {
-		return nil, err
-	}
-	api.BaseURL, api.UserAgent = root, userAgent
-	return api, nil
+	return all
 }

@@ -63,11 +63,15 @@ func (c *Client) ListIssues(ctx context.Context, installationID int64, repositor
 	if !q.Since.IsZero() {
 		query.Set("since", q.Since.UTC().Format(time.RFC3339))
 	}
+	var header http.Header
+	if q.ETag != "" {
+		header = http.Header{"If-None-Match": {q.ETag}}
+	}
 	var answers []json.RawMessage
-	response, err := c.call(withETag(ctx, q.ETag), operation, installationID, http.MethodGet, path+"/issues?"+query.Encode(), nil, &answers)
+	response, err := c.send(within(ctx, repository), operation, installationID, http.MethodGet, path+"/issues?"+query.Encode(), header, nil, &answers)
 	list := IssueList{At: answeredAt(response)}
 	if err != nil {
-		if q.ETag != "" && notModified(err) {
+		if e := (*Error)(nil); q.ETag != "" && errors.As(err, &e) && e.Status == http.StatusNotModified {
 			list.NotModified, list.ETag = true, q.ETag
 			return list, nil
 		}
@@ -117,7 +121,7 @@ func (c *Client) CountIssues(ctx context.Context, installationID int64, reposito
 		query.Set("since", since.UTC().Format(time.RFC3339))
 	}
 	var answers []json.RawMessage
-	response, err := c.call(ctx, operation, installationID, http.MethodGet, path+"/issues?"+query.Encode(), nil, &answers)
+	response, err := c.call(within(ctx, repository), operation, installationID, http.MethodGet, path+"/issues?"+query.Encode(), nil, &answers)
 	if err != nil {
 		return 0, err
 	}
@@ -135,26 +139,4 @@ func answeredAt(r *gh.Response) time.Time {
 		}
 	}
 	return time.Now().UTC()
-}
-
-// etagKey carries the tag of an earlier answer to the request.
-type etagKey struct{}
-
-func withETag(ctx context.Context, etag string) context.Context {
-	if etag == "" {
-		return ctx
-	}
-	return context.WithValue(ctx, etagKey{}, etag)
-}
-
-// unlessMatching makes the request conditional when its context has a tag.
-func unlessMatching(ctx context.Context, req *http.Request) {
-	if etag, ok := ctx.Value(etagKey{}).(string); ok {
-		req.Header.Set("If-None-Match", etag)
-	}
-}
-
-func notModified(err error) bool {
-	var e *Error
-	return errors.As(err, &e) && e.Status == http.StatusNotModified
 }

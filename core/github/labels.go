@@ -55,7 +55,7 @@ func (c *Client) RepositoryLabels(ctx context.Context, installationID int64, rep
 	if err != nil {
 		return nil, err
 	}
-	found, err := pages[labelAnswer](ctx, c, operation, installationID, path+"/labels")
+	found, err := pages[labelAnswer](within(ctx, repository), c, operation, installationID, path+"/labels")
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +73,7 @@ func (c *Client) IssueLabels(ctx context.Context, installationID int64, reposito
 	if err != nil {
 		return nil, err
 	}
-	found, err := pages[labelAnswer](ctx, c, operation, installationID, path+"/labels")
+	found, err := pages[labelAnswer](within(ctx, repository), c, operation, installationID, path+"/labels")
 	return names(found), err
 }
 
@@ -91,7 +91,7 @@ func (c *Client) AddLabels(ctx context.Context, installationID int64, repository
 		return nil, err
 	}
 	var found []labelAnswer
-	if _, err := c.call(ctx, operation, installationID, http.MethodPost, path+"/labels", labels, &found); err != nil {
+	if _, err := c.call(within(ctx, repository), operation, installationID, http.MethodPost, path+"/labels", map[string][]string{"labels": labels}, &found); err != nil {
 		return nil, err
 	}
 	return names(found), nil
@@ -111,7 +111,7 @@ func (c *Client) RemoveLabel(ctx context.Context, installationID int64, reposito
 	if label == "" || label == "." || label == ".." {
 		return invalid(operation, installationID, fmt.Sprintf("the label %q cannot be named in a URL; remove it on GitHub", label))
 	}
-	_, err = c.call(ctx, operation, installationID, http.MethodDelete, path+"/labels/"+url.PathEscape(label), nil, nil)
+	_, err = c.call(within(ctx, repository), operation, installationID, http.MethodDelete, path+"/labels/"+url.PathEscape(label), nil, nil)
 	var e *Error
 	if errors.As(err, &e) && (errors.Is(e.Kind, ErrNotFound) || errors.Is(e.Kind, ErrGone)) && e.Status != 0 {
 		return nil
@@ -135,7 +135,7 @@ func (c *Client) LabelHistory(ctx context.Context, installationID int64, reposit
 			Slug string `json:"slug"`
 		} `json:"performed_via_github_app"`
 	}
-	found, err := pages[eventAnswer](ctx, c, operation, installationID, path+"/events")
+	found, err := pages[eventAnswer](within(ctx, repository), c, operation, installationID, path+"/events")
 	if err != nil {
 		return nil, err
 	}
@@ -180,7 +180,7 @@ func (c *Client) RepositoryPermission(ctx context.Context, installationID int64,
 		} `json:"user"`
 	}
 	path += "/collaborators/" + url.PathEscape(login) + "/permission"
-	if _, err := c.call(ctx, operation, installationID, http.MethodGet, path, nil, &answer); err != nil {
+	if _, err := c.call(within(ctx, repository), operation, installationID, http.MethodGet, path, nil, &answer); err != nil {
 		return Permission{}, err
 	}
 	p := Permission{Role: answer.RoleName}

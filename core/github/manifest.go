@@ -63,11 +63,8 @@ func ConvertManifest(ctx context.Context, apiURL, code, userAgent string) (NewAp
 	connections := newHTTPTransport()
 	defer connections.CloseIdleConnections()
 	// The path holds the code, which is as good as the key until it is used: it is not logged.
-	wire := &transport{base: connections, timeout: conversionTimeout, prefix: strings.TrimSuffix(base.Path, "/"), metrics: metrics, logger: slog.New(slog.DiscardHandler)}
-	api, err := newAPI(wire, base.String(), userAgent)
-	if err != nil {
-		return NewApp{}, fmt.Errorf("github: %w", err)
-	}
+	wire := &transport{base: connections, timeout: conversionTimeout, prefix: strings.TrimSuffix(base.Path, "/"), agent: userAgent, metrics: metrics, logger: slog.New(slog.DiscardHandler)}
+	api := newAPI(wire, base, userAgent)
 	request, err := api.NewRequest(http.MethodPost, "app-manifests/"+code+"/conversions", nil)
 	if err != nil {
 		return NewApp{}, fmt.Errorf("github: %w", err)

@@ -17,20 +17,26 @@ import (
 const (
 	EventCorrection = "dispatchai.correction"
 	EventReclassify = "dispatchai.reclassify"
+	EventUndo       = "dispatchai.undo"
+	EventDismissal  = "dispatchai.dismissal"
 	EventSnapshot   = "dispatchai.snapshot"
 )
 
-// EncodeEvent writes a correction or a request to classify anew as a record of
-// issues.raw: the event header, the record key and the value, which ParseWebhook
-// reads back. The event needs an ID, a Kind of the two, the repository's ID and
-// the issue's number; a correction needs its field and actor. Errors match
-// ErrIncomplete or ErrUnknownEvent.
+// EncodeEvent writes a correction, a request to classify anew, an undo or a
+// dismissal as a record of issues.raw: the event header, the record key and the value, which
+// ParseWebhook reads back. The event needs an ID, a Kind of these, the
+// repository's ID and the issue's number; a correction needs its field and
+// actor, an undo its answers and actor. Errors match ErrIncomplete or ErrUnknownEvent.
 func EncodeEvent(e triage.Event) (event, key string, value []byte, err error) {
 	switch e.Kind {
 	case triage.KindCorrection:
 		event = EventCorrection
 	case triage.KindReclassify:
 		event = EventReclassify
+	case triage.KindUndo:
+		event = EventUndo
+	case triage.KindDismissal:
+		event = EventDismissal
 	default:
 		return "", "", nil, fmt.Errorf("%w: kind %q is not written by DispatchAI itself", ErrUnknownEvent, e.Kind)
 	}
@@ -63,10 +69,10 @@ func parseOwnEvent(event, deliveryID string, body []byte, receivedAt time.Time) 
 
 // checkOwnEvent names what is missing and cleans what a person typed.
 func checkOwnEvent(event string, e *triage.Event) error {
-	want := triage.KindReclassify
-	if event == EventCorrection {
-		want = triage.KindCorrection
-	}
+	want := map[string]triage.Kind{
+		EventCorrection: triage.KindCorrection, EventReclassify: triage.KindReclassify, EventUndo: triage.KindUndo,
+		EventDismissal: triage.KindDismissal,
+	}[event]
 	switch {
 	case e.Kind != want:
 		return fmt.Errorf("%w: the %s event has the kind %q instead of %q", ErrIncomplete, event, e.Kind, want)
@@ -77,9 +83,20 @@ func checkOwnEvent(event string, e *triage.Event) error {
 	case e.Number <= 0:
 		return incomplete(event, "number (a positive whole number)")
 	}
-	if want != triage.KindCorrection {
-		return nil
+	switch want {
+	case triage.KindCorrection:
+		return checkCorrection(event, e)
+	case triage.KindUndo:
+		return checkUndo(event, e)
+	case triage.KindDismissal:
+		if e.Label == nil || e.Label.Name == "" {
+			return incomplete(event, "label.name")
+		}
 	}
+	return nil
+}
+
+func checkCorrection(event string, e *triage.Event) error {
 	switch {
 	case e.Correction == nil:
 		return incomplete(event, "correction")
@@ -96,6 +113,26 @@ func checkOwnEvent(event string, e *triage.Event) error {
 	clean.Reason = cleanText(clean.Reason)
 	clean.Actor = cleanText(clean.Actor)
 	e.Correction = &clean
+	return nil
+}
+
+func checkUndo(event string, e *triage.Event) error {
+	switch {
+	case e.Undo == nil || len(e.Undo.Answers) == 0:
+		return incomplete(event, "undo.answers")
+	case len(e.Undo.Answers) > triage.MaxWithdrawals:
+		return fmt.Errorf("%w: the %s event withdraws %d answers, at most %d can be", ErrIncomplete, event, len(e.Undo.Answers), triage.MaxWithdrawals)
+	case e.Undo.Actor == "":
+		return incomplete(event, "undo.actor")
+	}
+	clean := triage.UndoInput{Answers: slices.Clone(e.Undo.Answers), Actor: cleanText(e.Undo.Actor)}
+	for i, a := range clean.Answers {
+		if a.Plugin == "" || !a.Field.Labelled() {
+			return fmt.Errorf("%w: the %s event names an answer of plugin %q to %q, which no label stands for", ErrIncomplete, event, a.Plugin, a.Field)
+		}
+		clean.Answers[i] = triage.UndoneAnswer{Plugin: cleanText(a.Plugin), Version: cleanText(a.Version), Field: a.Field, Value: cleanText(a.Value)}
+	}
+	e.Undo = &clean
 	return nil
 }
 

@@ -13,6 +13,7 @@ type payload struct {
 	action, issue, comment, label, changes document
 	repository, installation, sender       document
 	repositories, added, removed           document
+	push                                   pushPayload
 }
 
 func parsePayload(body []byte) (*payload, error) {
@@ -51,6 +52,8 @@ func (p *payload) take(name []byte, value document) {
 		first(&p.added, value)
 	case "repositories_removed":
 		first(&p.removed, value)
+	default:
+		p.push.take(name, value)
 	}
 }
 
@@ -80,11 +83,14 @@ func (p *payload) issueKey(event string) (triage.IssueKey, error) {
 
 func (p *payload) installationID(event string) (int64, error) {
 	id, ok := p.installation.identifier("id")
-	switch {
-	case ok:
+	if ok {
 		return id, nil
-	case event == EventPing && !p.installation.set():
-		return 0, nil
+	}
+	switch event {
+	case EventPing, EventLabel, EventRepository, EventPush:
+		if !p.installation.set() {
+			return 0, nil
+		}
 	}
 	return 0, incomplete(event, "installation.id (a positive whole number); it stands in deliveries of a GitHub App's webhook, "+
 		"not in those of a webhook of a repository or an organization")
@@ -117,7 +123,12 @@ func (p *payload) issueEvent(event string, e *triage.Event) error {
 			return incomplete(event, "comment.id (a positive whole number)")
 		}
 		e.Kind = triage.KindComment
-		e.Comment = &triage.Comment{ID: id, Author: actor(p.comment.member("user")), Body: p.comment.member("body").text()}
+		e.Comment = &triage.Comment{
+			ID: id, Author: actor(p.comment.member("user")), Body: p.comment.member("body").text(),
+			CreatedAt: p.comment.member("created_at").time(), ViaApp: p.comment.member("performed_via_github_app").set(),
+		}
+	case e.Action == "transferred":
+		e.MovedTo = p.movedTo()
 	case e.Action == "labeled", e.Action == "unlabeled":
 		if label := repositoryLabel(p.label); label.Name != "" {
 			e.Kind = triage.KindLabelChange
@@ -125,6 +136,17 @@ func (p *payload) issueEvent(event string, e *triage.Event) error {
 		}
 	}
 	return nil
+}
+
+// movedTo is the issue that a transfer made in another repository, zero when
+// the payload does not say: GitHub leaves it out where it may not be seen.
+func (p *payload) movedTo() triage.IssueKey {
+	repository, known := p.changes.member("new_repository").identifier("id")
+	number, numbered := p.changes.member("new_issue").identifier("number")
+	if !known || !numbered || number > math.MaxInt32 {
+		return triage.IssueKey{}
+	}
+	return triage.IssueKey{RepositoryID: repository, Number: int(number)}
 }
 
 func (p *payload) installationEvent(event string, e *triage.Event) error {
@@ -157,6 +179,12 @@ func (p *payload) installationEvent(event string, e *triage.Event) error {
 		if e.Removed, err = repositories(p.removed, id, true); err != nil {
 			return fmt.Errorf("the %s event: %w", event, err)
 		}
+	case EventPush:
+		if e.Repository, err = repository(p.repository, id); err != nil {
+			return fmt.Errorf("the %s event: %w", event, err)
+		}
+		e.Kind = triage.KindPush
+		e.TouchesConfig = p.push.touches(p.repository.member("default_branch").text())
 	case EventRepository, EventLabel:
 		if e.Repository, err = repository(p.repository, id); err != nil {
 			return fmt.Errorf("the %s event: %w", event, err)
@@ -185,6 +213,7 @@ func (p *payload) installationState(id int64, e *triage.Event) *triage.Installat
 		Suspended: p.installation.member("suspended_at").set(),
 		Removed:   e.Action == "deleted",
 		UpdatedAt: p.installation.member("updated_at").time(),
+		Grant:     grant(p.installation),
 	}
 	if state.Account == "" { // an enterprise has a slug and no login
 		state.Account = account.member("slug").text()
@@ -201,6 +230,56 @@ func (p *payload) installationState(id int64, e *triage.Event) *triage.Installat
 	return state
 }
 
+const (
+	// maxGranted bounds each list of a grant, maxGrantedText each text in it:
+	// GitHub has far fewer permissions and events than that.
+	maxGranted     = 200
+	maxGrantedText = 200
+)
+
+// grant reads what an installation's owner has accepted, nil where the payload does not tell.
+func grant(installation document) *triage.Grant {
+	permissions := installation.member("permissions")
+	if !permissions.object() {
+		return nil
+	}
+	g := &triage.Grant{
+		Permissions:         make(map[string]string),
+		Events:              grantedTexts(installation.member("events")),
+		RepositorySelection: clip(installation.member("repository_selection").text()),
+		SingleFiles:         grantedTexts(installation.member("single_file_paths")),
+	}
+	for m := permissions.members(); m.next() && len(g.Permissions) < maxGranted; {
+		name := cleanText(string(m.name))
+		if _, repeated := g.Permissions[name]; !repeated && len(name) <= maxGrantedText {
+			g.Permissions[name] = clip(m.value.text())
+		}
+	}
+	// Older servers name the only file there may be.
+	if file := clip(installation.member("single_file_name").text()); file != "" && len(g.SingleFiles) == 0 {
+		g.SingleFiles = append(g.SingleFiles, file)
+	}
+	return g
+}
+
+func grantedTexts(list document) []string {
+	texts := []string{}
+	for e := list.elements(); e.next() && len(texts) < maxGranted; {
+		if text := clip(e.value.text()); text != "" {
+			texts = append(texts, text)
+		}
+	}
+	return texts
+}
+
+// clip is the text when it is not longer than GitHub's own ever are, and "" otherwise.
+func clip(text string) string {
+	if len(text) > maxGrantedText {
+		return ""
+	}
+	return text
+}
+
 // repository reads a repository; its ID and its full name are what nothing can be done without.
 func repository(d document, installationID int64) (triage.Repository, error) {
 	id, ok := d.identifier("id")
@@ -212,6 +291,7 @@ func repository(d document, installationID int64) (triage.Repository, error) {
 		InstallationID: installationID,
 		FullName:       d.member("full_name").text(),
 		Private:        d.member("private").isTrue(),
+		Archived:       d.member("archived").isTrue(),
 	}
 	if r.Owner() == "" || r.Name() == "" {
 		return triage.Repository{}, fmt.Errorf("%w: no repository.full_name (owner/name)", ErrIncomplete)

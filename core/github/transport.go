@@ -15,7 +15,6 @@ import (
 
 	"github.com/bradleyfalzon/ghinstallation/v2"
 	"github.com/golang-jwt/jwt/v4"
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // transport is the lowest layer: one HTTP exchange, bounded in time and size,
@@ -25,6 +24,7 @@ type transport struct {
 	base    http.RoundTripper
 	timeout time.Duration
 	prefix  string // the path of the API's root, without a trailing slash
+	agent   string // who asks, as every request has to say
 	metrics *metrics
 	logger  *slog.Logger
 }
@@ -47,7 +47,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	defer cancel()
 	route := routeOf(req.Method, strings.TrimPrefix(req.URL.Path, t.prefix))
 	start := time.Now()
-	answer, err := t.exchange(req.WithContext(ctx))
+	answer, err := t.exchange(t.introduced(req.WithContext(ctx)))
 	took := time.Since(start)
 	status := "error"
 	if err == nil {
@@ -60,6 +60,33 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		t.logger.Debug("called GitHub", "route", route, "path", req.URL.Path, "status", status, "duration", took)
 	}
 	return answer, err
+}
+
+const (
+	apiVersion   = "2022-11-28"
+	mediaType    = "application/vnd.github+json"
+	oldMediaType = "application/vnd.github.v3+json" // which the libraries above ask for
+)
+
+// introduced returns the request with the headers that GitHub documents. The
+// libraries above ask for a media type of old, some of them twice, and fetch
+// tokens without saying who they are.
+func (t *transport) introduced(req *http.Request) *http.Request {
+	header := req.Header.Clone()
+	if header == nil {
+		header = make(http.Header)
+	}
+	accept := mediaType
+	for _, asked := range header.Values("Accept") {
+		if asked != oldMediaType {
+			accept = asked // a special form, as of raw contents
+		}
+	}
+	header.Set("Accept", accept)
+	header.Set("X-GitHub-Api-Version", apiVersion)
+	header.Set("User-Agent", t.agent)
+	req.Header = header
+	return req
 }
 
 func (t *transport) exchange(req *http.Request) (*http.Response, error) {
@@ -115,10 +142,24 @@ func routeOf(method, path string) string {
 			route = "/repos/{repo}/labels"
 		case rest[0] == "issues" && len(rest) == 1:
 			route = "/repos/{repo}/issues"
-		case rest[0] == "issues" && len(rest) == 3 && (rest[2] == "labels" || rest[2] == "events"):
+		case rest[0] == "issues" && len(rest) == 2:
+			route = "/repos/{repo}/issues/{number}"
+		case rest[0] == "issues" && len(rest) == 3 && (rest[2] == "labels" || rest[2] == "events" || rest[2] == "suggestions"):
 			route = "/repos/{repo}/issues/{number}/" + rest[2]
+		case rest[0] == "issues" && len(rest) == 5 && rest[2] == "suggestions":
+			route = "/repos/{repo}/issues/{number}/suggestions/{id}/dismiss"
+		case rest[0] == "labels" && len(rest) == 2:
+			route = "/repos/{repo}/labels/{name}"
 		case rest[0] == "issues" && len(rest) >= 4 && rest[2] == "labels":
 			route = "/repos/{repo}/issues/{number}/labels/{name}"
+		case rest[0] == "contents":
+			route = "/repos/{repo}/contents/{path}"
+		case rest[0] == "check-runs":
+			route = "/repos/{repo}/check-runs"
+		case rest[0] == "commits" && len(rest) == 3:
+			route = "/repos/{repo}/commits/{sha}/" + rest[2]
+		case rest[0] == "commits" && len(rest) == 1, rest[0] == "issue-types" && len(rest) == 1:
+			route = "/repos/{repo}/" + rest[0]
 		case rest[0] == "collaborators" && len(rest) == 3 && rest[2] == "permission":
 			route = "/repos/{repo}/collaborators/{user}/permission"
 		}
@@ -172,43 +213,4 @@ func (s *signer) Sign(claims jwt.Claims) (string, error) {
 	}
 	s.signed, s.until = signed, issued.Add(tokenReuse)
 	return signed, nil
-}
-
-// metrics of all calls. The rates are those of the installations in the cache.
-type metrics struct {
-	requests *prometheus.CounterVec
-	duration *prometheus.HistogramVec
-}
-
-func newMetrics(r prometheus.Registerer, cache *installations) (*metrics, error) {
-	m := &metrics{
-		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "dispatchai_github_requests_total",
-			Help: "Requests to GitHub's API by route and HTTP status (\"error\" when there was no answer).",
-		}, []string{"route", "status"}),
-		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name:    "dispatchai_github_request_duration_seconds",
-			Help:    "How long requests to GitHub's API took, by route.",
-			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
-		}, []string{"route"}),
-	}
-	if r == nil {
-		return m, nil
-	}
-	for _, c := range []prometheus.Collector{
-		m.requests, m.duration,
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "dispatchai_github_rate_remaining_requests",
-			Help: "Requests left in the present hour to the installation that has fewest left; -1 before the first answer.",
-		}, func() float64 { return float64(cache.lowestRemaining()) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "dispatchai_github_installations_cached",
-			Help: "Installations with a client in memory.",
-		}, func() float64 { return float64(cache.len()) }),
-	} {
-		if err := r.Register(c); err != nil {
-			return nil, fmt.Errorf("github: register metrics: %w", err)
-		}
-	}
-	return m, nil
 }

@@ -17,6 +17,7 @@ const (
 	EventInstallationRepositories = "installation_repositories"
 	EventLabel                    = "label"
 	EventRepository               = "repository"
+	EventPush                     = "push"
 	EventPing                     = "ping"
 )
 
@@ -43,12 +44,12 @@ const (
 
 // RouteOf tells where deliveries of the event go; false for events that are
 // ignored. Only GitHub's own events have a route: nothing from outside may
-// carry the name of one of DispatchAI's (EventCorrection, EventReclassify, EventSnapshot).
+// carry the name of one of DispatchAI's (EventCorrection and the like).
 func RouteOf(event string) (Route, bool) {
 	switch event {
 	case EventIssues, EventIssueComment:
 		return RouteIssues, true
-	case EventInstallation, EventInstallationRepositories, EventLabel, EventRepository, EventPing:
+	case EventInstallation, EventInstallationRepositories, EventLabel, EventRepository, EventPush, EventPing:
 		return RouteInstallations, true
 	}
 	return 0, false
@@ -56,8 +57,9 @@ func RouteOf(event string) (Route, bool) {
 
 // Key finds what a delivery is about and reads nothing else of it: its route,
 // and the record key there. On RouteIssues that is triage.IssueKey.String, on
-// RouteInstallations the installation's ID in decimal, "0" for a ping of the
-// App's own webhook, which belongs to no installation.
+// RouteInstallations the installation's ID in decimal, "0" for what belongs to no
+// installation: a ping of the App's own webhook, and an event about a label or a
+// repository from an ordinary webhook.
 //
 // The whole body's syntax is checked. A body that Key refuses, ParseWebhook
 // refuses too, and where both accept one they agree on the key. Errors match
@@ -93,12 +95,16 @@ func Key(event string, body []byte) (Route, string, error) {
 //     KindPullRequest with its key and sender, and no Issue.
 //   - "unlabeled" of a label that was deleted meanwhile names no label: it is a
 //     KindIssue, whose Issue.Labels tell what is left.
-//   - InstallationID is 0 for an issue event of an ordinary repository webhook.
+//   - InstallationID is 0 for the events of an ordinary repository webhook about
+//     issues, labels and the repository.
+//   - "transferred" has MovedTo where the payload tells it.
 //   - "installation deleted" lists its repositories in Removed, none in Added.
 //   - KindRepository with Action "deleted" has Repository.Removed set.
+//   - A push TouchesConfig when it came to the default branch and changed a file
+//     that is read there, or when the payload does not list all that it changed.
 func ParseWebhook(event, deliveryID string, body []byte, receivedAt time.Time) (triage.Event, error) {
 	switch event {
-	case EventCorrection, EventReclassify:
+	case EventCorrection, EventReclassify, EventUndo, EventDismissal:
 		return parseOwnEvent(event, deliveryID, body, receivedAt)
 	}
 	if _, ok := RouteOf(event); !ok && event != EventSnapshot {

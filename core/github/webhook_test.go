@@ -3,6 +3,7 @@ package github
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -10,6 +11,8 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/dispatchai/dispatchai/core/triage"
 )
@@ -97,6 +100,9 @@ func TestParseWebhookKinds(t *testing.T) {
 			}
 		}},
 		"issues.transferred": {triage.KindIssue, func(t *testing.T, e triage.Event) {
+			if e.MovedTo.RepositoryID == 0 || e.MovedTo.Number == 0 {
+				t.Errorf("it moved to %v", e.MovedTo)
+			}
 			if e.Number != 812 || e.Repository.ID != 648213377 {
 				t.Errorf("the event is about %v, want the issue that left", e.IssueKey())
 			}
@@ -113,6 +119,10 @@ func TestParseWebhookKinds(t *testing.T) {
 		}},
 		"installation.created": {triage.KindInstallation, func(t *testing.T, e triage.Event) {
 			want := triage.Installation{ID: 48212066, Account: "harbour-lights", UpdatedAt: time.Date(2026, 11, 1, 10, 0, 0, 0, time.UTC)}
+			if g := e.Installation.Grant; g == nil || g.Permissions["issues"] == "" {
+				t.Errorf("grant %+v", g)
+			}
+			e.Installation.Grant = nil
 			if *e.Installation != want || len(e.Added) != 2 || len(e.Removed) != 0 || !e.Added[1].Private || e.Added[1].FullName != "harbour-lights/almanac" {
 				t.Errorf("installation %+v, added %+v", e.Installation, e.Added)
 			}
@@ -190,7 +200,7 @@ func TestParseWebhookRefuses(t *testing.T) {
 		want        error
 		says        string
 	}{
-		"unknown event":     {"push", `{}`, ErrUnknownEvent, "push"},
+		"unknown event":     {"star", `{}`, ErrUnknownEvent, "star"},
 		"not JSON":          {EventIssues, `{"action":`, ErrNotJSON, "byte 10"},
 		"empty":             {EventIssues, ``, ErrNotJSON, "byte 0"},
 		"array":             {EventIssues, `[]`, ErrNotJSON, "another JSON value"},
@@ -206,7 +216,8 @@ func TestParseWebhookRefuses(t *testing.T) {
 		"no issue ID":       {EventIssues, `{"repository":{"id":1,"full_name":"a/b"},"issue":{"number":1}}`, ErrIncomplete, "issue.id"},
 		"no full name":      {EventIssues, `{"repository":{"id":1},"issue":{"number":1,"id":2}}`, ErrIncomplete, "full_name"},
 		"no comment":        {EventIssueComment, `{"repository":{"id":1,"full_name":"a/b"},"issue":{"number":1,"id":2}}`, ErrIncomplete, "comment.id"},
-		"no installation":   {EventLabel, `{"repository":{"id":1,"full_name":"a/b"},"label":{"name":"x"}}`, ErrIncomplete, "GitHub App"},
+		"no installation":   {EventInstallationRepositories, `{"repositories_added":[]}`, ErrIncomplete, "GitHub App"},
+		"strange label":     {EventLabel, `{"installation":7,"repository":{"id":1,"full_name":"a/b"},"label":{"name":"x"}}`, ErrIncomplete, "installation.id"},
 		"no label":          {EventLabel, `{"installation":{"id":3},"repository":{"id":1,"full_name":"a/b"}}`, ErrIncomplete, "label.name"},
 		"strange ping":      {EventPing, `{"installation":{"id":"x"}}`, ErrIncomplete, "installation.id"},
 		"nameless in list":  {EventInstallation, `{"installation":{"id":3},"repositories":[{"id":1}]}`, ErrIncomplete, "full_name"},
@@ -215,6 +226,11 @@ func TestParseWebhookRefuses(t *testing.T) {
 		"reclassify, bad":   {EventReclassify, `{"kind":7}`, ErrNotJSON, "reclassify"},
 		"reclassify, keyless": {EventReclassify, `{"kind":"reclassify","id":"x","number":2}`,
 			ErrIncomplete, "repository.id"},
+		"undo of nothing": {EventUndo, `{"kind":"undo","id":"x","repository":{"id":1},"number":2,"undo":{"answers":[],"actor":"m"}}`, ErrIncomplete, "undo.answers"},
+		"undo by nobody":  {EventUndo, `{"kind":"undo","id":"x","repository":{"id":1},"number":2,"undo":{"answers":[{"plugin":"p","field":"tags"}]}}`, ErrIncomplete, "undo.actor"},
+		"undo of no label": {EventUndo, `{"kind":"undo","id":"x","repository":{"id":1},"number":2,"undo":{"answers":[{"plugin":"p","field":"summary"}],"actor":"m"}}`,
+			ErrIncomplete, "summary"},
+		"undo of too much": {EventUndo, `{"kind":"undo","id":"x","repository":{"id":1},"number":2,"undo":{"actor":"m","answers":[` + strings.Repeat("{},", 100) + `{}]}}`, ErrIncomplete, "101 answers"},
 	} {
 		_, err := ParseWebhook(tc.event, "guid", []byte(tc.body), receivedAt())
 		if !errors.Is(err, tc.want) || !strings.Contains(err.Error(), tc.says) {
@@ -259,6 +275,8 @@ func TestOwnEvents(t *testing.T) {
 			Sender:     triage.Actor{Login: "mairi", Type: triage.ActorUser},
 			Correction: &triage.CorrectionInput{Field: triage.FieldTags, Values: []string{"x", "y"}, Reason: "because", Actor: "mairi"}},
 		{ID: "r-1", Kind: triage.KindReclassify, ReceivedAt: receivedAt(), Repository: triage.Repository{ID: 1}, Number: 2},
+		{ID: "u-1", Kind: triage.KindUndo, ReceivedAt: receivedAt(), Repository: triage.Repository{ID: 1}, Number: 2,
+			Undo: &triage.UndoInput{Answers: []triage.UndoneAnswer{{Plugin: "rules", Version: "1.0.0", Field: triage.FieldCategory, Value: "bug"}}, Actor: "operator"}},
 	} {
 		event, key, value, err := EncodeEvent(e)
 		if err != nil {
@@ -312,7 +330,9 @@ func FuzzParseWebhook(f *testing.F) {
 	}
 	f.Add(EventIssues, []byte(`{"repository":{"id":1,"id":2,"full_name":"a/b"},"issue":{"number":1,"id":2},"issue":{"number":3}}`))
 	f.Add(EventCorrection, []byte(`{"id":"c","kind":"correction","repository":{"id":1},"number":2,"correction":{"field":"category","values":["bug"],"actor":"m"}}`))
+	f.Add(EventUndo, []byte(`{"id":"u","kind":"undo","repository":{"id":1},"number":2,"undo":{"answers":[{"plugin":"p","version":"1","field":"tags","value":"x"}],"actor":"m"}}`))
 	f.Add(EventPing, []byte(`{"installation":null}`))
+	f.Add(EventPush, []byte(`{"ref":"refs/heads/main","after":"b","commits":[{"id":"b","added":[".github/dispatchai.yml"]}],"repository":{"id":7,"full_name":"a/b","default_branch":"main"},"installation":{"id":3}}`))
 	f.Fuzz(func(t *testing.T, event string, body []byte) {
 		e, err := ParseWebhook(event, "guid", body, receivedAt())
 		route, key, keyErr := Key(event, body)
@@ -322,7 +342,7 @@ func FuzzParseWebhook(f *testing.F) {
 			}
 			return
 		}
-		if event == EventCorrection || event == EventReclassify {
+		if event == EventCorrection || event == EventReclassify || event == EventUndo {
 			if keyErr == nil {
 				t.Fatalf("Key let %s in", event)
 			}
@@ -340,7 +360,7 @@ func FuzzParseWebhook(f *testing.F) {
 				t.Fatalf("the issue is %v, the event about %v", e.Issue.Key(), e.IssueKey())
 			}
 		case RouteInstallations:
-			if e.InstallationID == 0 && event != EventPing || e.Number != 0 {
+			if e.InstallationID == 0 && event != EventPing && event != EventPush || e.Number != 0 {
 				t.Fatalf("event %+v", e)
 			}
 		}
@@ -397,5 +417,42 @@ func BenchmarkUnmarshal(b *testing.B) {
 		if err := json.Unmarshal(body, &into); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// TestParseWebhookReadsGrants within bounds, whatever stands where they should.
+func TestParseWebhookReadsGrants(t *testing.T) {
+	parse := func(installation string) *triage.Grant {
+		t.Helper()
+		e, err := ParseWebhook(EventInstallation, "guid", []byte(`{"action":"created","installation":{"id":3,`+installation+`}}`), receivedAt())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e.Installation.Grant
+	}
+	want := &triage.Grant{
+		Permissions: map[string]string{"issues": "write", "single_file": "read"}, Events: []string{"issues", "push"},
+		RepositorySelection: "selected", SingleFiles: []string{"a.yml", "b.yml"},
+	}
+	got := parse(`"permissions":{"issues":"write","single_file":"read","issues":"admin"},"events":["issues",7,"push"],"repository_selection":"selected","single_file_name":"c.yml","single_file_paths":["a.yml","b.yml"]`)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if got := parse(`"permissions":{},"single_file_name":"c.yml","single_file_paths":null`); len(got.SingleFiles) != 1 || got.SingleFiles[0] != "c.yml" {
+		t.Errorf("the one file of an older server: %+v", got)
+	}
+	for _, none := range []string{`"events":["issues"]`, `"permissions":null`, `"permissions":["issues"]`} {
+		if got := parse(none); got != nil {
+			t.Errorf("%s: %+v", none, got)
+		}
+	}
+	var many, long strings.Builder
+	for i := range 1000 {
+		fmt.Fprintf(&many, `"permission_%d":"read",`, i)
+		fmt.Fprintf(&long, `"event_%d",`, i)
+	}
+	got = parse(`"permissions":{` + many.String() + `"x":"` + strings.Repeat("y", 10_000) + `"},"events":[` + long.String() + `"` + strings.Repeat("z", 10_000) + `"]`)
+	if len(got.Permissions) > maxGranted || len(got.Events) > maxGranted {
+		t.Errorf("%d permissions and %d events are kept", len(got.Permissions), len(got.Events))
 	}
 }

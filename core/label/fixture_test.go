@@ -20,6 +20,7 @@ import (
 	"github.com/dispatchai/dispatchai/app/simulate"
 	"github.com/dispatchai/dispatchai/core/eventlog"
 	"github.com/dispatchai/dispatchai/core/github"
+	"github.com/dispatchai/dispatchai/core/github/githubtest"
 	"github.com/dispatchai/dispatchai/core/label"
 	"github.com/dispatchai/dispatchai/core/store"
 	"github.com/dispatchai/dispatchai/core/store/sqlite"
@@ -50,7 +51,11 @@ type fixture struct {
 	github *simulate.GitHub
 	client *github.Client
 	store  *sqlite.Store
-	shift  atomic.Int64 // of the workers' clock
+	// clients are those of all processes, client is the first.
+	clients []*github.Client
+	clock   simulate.Clock
+	shift   atomic.Int64 // of the workers' clock
+	calls   *prometheus.Registry
 
 	mu       sync.Mutex
 	written  []labelled
@@ -59,17 +64,24 @@ type fixture struct {
 
 func newFixture(t testing.TB, limits simulate.RateLimits) *fixture {
 	t.Helper()
+	return newFixtureAt(t, limits, simulate.Real{})
+}
+
+func newFixtureAt(t testing.TB, limits simulate.RateLimits, clock simulate.Clock) *fixture {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
-	f := &fixture{TB: t, ctx: ctx, revision: map[triage.IssueKey]int64{}}
+	f := &fixture{TB: t, ctx: ctx, clock: clock, revision: map[triage.IssueKey]int64{}, calls: prometheus.NewRegistry()}
 	key, err := privateKey()
 	f.check(err)
+	watch := githubtest.Watch(t, githubtest.Everything)
 	f.github, err = simulate.New(simulate.Options{
-		Seed: 11, PrivateKey: key, RateLimits: limits,
+		Seed: 11, PrivateKey: key, RateLimits: limits, Clock: clock, AuthClock: simulate.Real{},
+		OnRequest: func(e simulate.Exchange) { watch(githubtest.Exchange(e)) },
 		OnEvent: func(e simulate.Event) {
 			if e.Action == "labeled" && e.Bot {
 				f.mu.Lock()
-				f.written = append(f.written, labelled{e, time.Now()})
+				f.written = append(f.written, labelled{e, clock.Now()})
 				f.mu.Unlock()
 			}
 		},
@@ -77,12 +89,22 @@ func newFixture(t testing.TB, limits simulate.RateLimits) *fixture {
 	f.check(err)
 	f.check(f.github.Start(ctx))
 	t.Cleanup(func() { _ = f.github.Close() })
-	f.client, err = github.NewClient(github.ClientConfig{AppID: f.github.AppID(), PrivateKey: f.github.PrivateKeyPEM(), APIURL: f.github.URL()})
-	f.check(err)
+	f.client = f.newClient(f.calls)
 	f.store, err = sqlite.Open(ctx, sqlite.Options{Path: filepath.Join(t.TempDir(), "store.db")})
 	f.check(err)
 	t.Cleanup(func() { f.check(f.store.Close()) })
 	return f
+}
+
+// newClient is what a process of its own would call GitHub with.
+func (f *fixture) newClient(r prometheus.Registerer) *github.Client {
+	f.Helper()
+	client, err := github.NewClient(github.ClientConfig{
+		AppID: f.github.AppID(), PrivateKey: f.github.PrivateKeyPEM(), APIURL: f.github.URL(), Registerer: r, Now: f.now,
+	})
+	f.check(err)
+	f.clients = append(f.clients, client)
+	return client
 }
 
 // unlimited is a GitHub without rate limits.
@@ -95,7 +117,7 @@ func (f *fixture) check(err error) {
 	}
 }
 
-func (f *fixture) now() time.Time { return time.Now().Add(time.Duration(f.shift.Load())) }
+func (f *fixture) now() time.Time { return f.clock.Now().Add(time.Duration(f.shift.Load())) }
 
 var standardLabels = []simulate.Label{{Name: "bug"}, {Name: "feature"}, {Name: "question"}, {Name: "area/lexer"}, {Name: "area/docs"}}
 
@@ -119,7 +141,27 @@ func (f *fixture) repository(owner, name string) string {
 	labels, err := f.client.RepositoryLabels(f.ctx, r.InstallationID, r)
 	f.check(err)
 	f.check(f.store.SaveRepositoryLabels(f.ctx, r.ID, labels, f.now()))
+	f.configure(full, triage.DefaultRepositoryConfig())
 	return full
+}
+
+// configure has the repository's files read, with this in them.
+func (f *fixture) configure(full string, c triage.RepositoryConfig, reacting ...string) {
+	f.Helper()
+	r := f.known(full)
+	f.check(f.store.ApplyInstallation(f.ctx, store.InstallationChange{
+		EventID: fmt.Sprintf("push/%s/%d", full, time.Now().UnixNano()), At: f.now().Add(-time.Hour),
+		Configuration: store.ConfigurationMark{Because: store.DuePush, InstallationID: r.InstallationID, RepositoryIDs: []int64{r.ID}},
+	}))
+	jobs, err := f.store.ClaimConfigurations(f.ctx, store.ConfigurationClaim{Owner: "configure", Now: f.now(), LeaseFor: time.Minute, Limit: 1})
+	f.check(err)
+	if len(jobs) != 1 || jobs[0].Repository.ID != r.ID {
+		f.Fatalf("due for a new configuration are %+v, want %s", jobs, full)
+	}
+	f.check(f.store.SaveConfiguration(f.ctx, store.ConfigurationResult{
+		RepositoryID: r.ID, Owner: jobs[0].Owner, Marks: jobs[0].Marks,
+		Configuration: &store.Configuration{Config: c, Reacting: reacting}, NextDue: f.now().Add(1000 * time.Hour), Because: store.DuePeriodic,
+	}))
 }
 
 func (f *fixture) known(full string) triage.Repository {
@@ -165,9 +207,9 @@ func (f *fixture) result(full string, key triage.IssueKey, values says) *eventlo
 		Issue: triage.Issue{ID: 1, Repository: f.known(full), Number: key.Number},
 	})
 	f.check(err)
-	r := &eventlog.Record{Topic: eventlog.TopicIssuesEnriched, Key: key.String(), Value: value, Time: time.Now(), Attempt: 1}
+	r := &eventlog.Record{Topic: eventlog.TopicIssuesEnriched, Key: key.String(), Value: value, Time: f.now(), Attempt: 1}
 	r.SetHeader(eventlog.HeaderDelivery, id)
-	r.SetHeader(eventlog.HeaderReceivedAt, time.Now().UTC().Format(time.RFC3339Nano))
+	r.SetHeader(eventlog.HeaderReceivedAt, f.clock.Now().UTC().Format(time.RFC3339Nano))
 	return r
 }
 
@@ -289,7 +331,13 @@ func (f *fixture) writes() []labelled {
 
 func (w *worker) counter(f *fixture, name string, labels ...string) float64 {
 	f.Helper()
-	families, err := w.registry.Gather()
+	return f.count(w.registry, name, labels...)
+}
+
+// count sums the counters of that name, or those with these label values.
+func (f *fixture) count(registry *prometheus.Registry, name string, labels ...string) float64 {
+	f.Helper()
+	families, err := registry.Gather()
 	f.check(err)
 	var sum float64
 	for _, family := range families {

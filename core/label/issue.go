@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/dispatchai/dispatchai/core/failpoint"
@@ -26,18 +27,23 @@ var errUnclear = errors.New("the issue and its label history contradict each oth
 // has to wait. A row that it leaves without a result stays due.
 func (d *drain) settle(ctx context.Context, row store.Desired) {
 	at, w := d.sites[row.Issue.RepositoryID], d.worker
-	if ctx.Err() != nil || d.blocked() {
+	if ctx.Err() != nil || d.blocked(row) {
 		return
 	}
+	ctx = class(ctx, row)
 	if err := at.failed(); err != nil {
 		d.failed(ctx, row, at, err)
+		return
+	}
+	if err := w.GitHub.Ready(ctx, at.repository.InstallationID); err != nil {
+		d.failed(ctx, row, at, err) // nothing is read for a write that cannot follow
 		return
 	}
 	ledger := d.scene.ledger[row.Issue]
 	var unclear bool
 	var err error
-	for attempt := 1; ; attempt++ {
-		unclear, err = w.bring(ctx, row, at, ledger)
+	for attempt := 1; !row.Ignored; attempt++ {
+		unclear, err = w.bring(ctx, row, at, ledger, d.scene.suggestions[row.Issue])
 		if !errors.Is(err, store.ErrConflict) || attempt == planAttempts {
 			break
 		}
@@ -48,11 +54,19 @@ func (d *drain) settle(ctx context.Context, row store.Desired) {
 		}
 		ledger = fresh[row.Issue]
 	}
+	if err == nil && !row.Ignored {
+		err = w.ask(ctx, row, at.repository)
+	}
+	if err == nil {
+		err = w.react(ctx, row, at.repository)
+	}
 	switch {
 	case err != nil:
 		d.failed(ctx, row, at, err)
+	case row.Ignored:
+		d.done(row, "ignored")
 	case unclear && row.Attempts < unclearAttempts:
-		d.postpone(row, 0, errUnclear)
+		d.postpone(row, 0, longestDelay, errUnclear)
 	default:
 		d.done(row, "labelled")
 		w.metrics.latencySeconds.Observe(w.Now().Sub(row.ReceivedAt).Seconds())
@@ -61,7 +75,7 @@ func (d *drain) settle(ctx context.Context, row store.Desired) {
 
 // bring looks at the issue and does what is to be done; unclear tells that a
 // part of it was left undone because nobody can tell yet what is right.
-func (w *Worker) bring(ctx context.Context, row store.Desired, at *site, ledger []triage.LedgerEntry) (unclear bool, _ error) {
+func (w *Worker) bring(ctx context.Context, row store.Desired, at *site, ledger []triage.LedgerEntry, suggestions []store.Suggestion) (unclear bool, _ error) {
 	onIssue, err := w.GitHub.IssueLabels(ctx, at.repository.InstallationID, at.repository, row.Issue.Number)
 	if err != nil {
 		return false, fmt.Errorf("read the issue's labels: %w", err)
@@ -85,7 +99,20 @@ func (w *Worker) bring(ctx context.Context, row store.Desired, at *site, ledger 
 		return false, err
 	}
 	for _, e := range plan.Remove {
+		if slices.Contains(row.Held, e.Field) {
+			continue
+		}
 		if err := w.remove(ctx, row, at.repository, e); err != nil {
+			return false, err
+		}
+	}
+	if len(row.Suggested) > 0 || anyOpen(suggestions) {
+		if err := w.suggest(ctx, row, at, view, suggestions); err != nil {
+			return false, err
+		}
+	}
+	if row.IssueType != "" {
+		if err := w.setType(ctx, row, at.repository); err != nil {
 			return false, err
 		}
 	}

@@ -39,7 +39,7 @@ func newMetrics(r prometheus.Registerer, pending func(context.Context) (int64, e
 			Name: "dispatchai_label_desired_total", Help: "Desired-state rows written.",
 		}),
 		settled: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "dispatchai_label_issues_total", Help: "Issues brought to their desired labels, by outcome (labelled, unlabelled, gone, refused, postponed).",
+			Name: "dispatchai_label_issues_total", Help: "Issues brought to their desired labels, by outcome (labelled, unlabelled, ignored, gone, archived, refused, postponed).",
 		}, []string{"outcome"}),
 		written: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "dispatchai_label_writes_total", Help: "Labels written on GitHub, by operation and field.",

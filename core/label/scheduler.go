@@ -20,8 +20,6 @@ const (
 	// before its end is given back, so that no two processes work on one issue.
 	leaseFor    = time.Minute
 	leaseMargin = 10 * time.Second
-	// idlePoll is how often rows that became due by time alone are looked for.
-	idlePoll = time.Second
 	// claimPace is the least time between two looks for work. While most places
 	// are taken a look waits that long patience times more, so that it fills
 	// many places at once: each look goes through all installations that wait.
@@ -47,7 +45,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer drains.Wait()
 
 	finished := make(chan bool, w.Concurrency)
-	idle := time.NewTicker(idlePoll)
+	idle := time.NewTicker(w.Poll)
 	defer idle.Stop()
 	pace := time.NewTimer(0)
 	defer pace.Stop()
@@ -70,6 +68,13 @@ func (w *Worker) Run(ctx context.Context) error {
 			continue
 		}
 		free := w.Concurrency - busy
+		if probeIn, down := w.GitHub.Outage(); down {
+			// One installation's rows find out whether GitHub answers again; all others wait untouched.
+			if probeIn > 0 || busy > 0 {
+				continue
+			}
+			free, waited = 1, patience
+		}
 		if paced = false; free < w.Concurrency/4 && waited < patience {
 			waited++
 			pace.Reset(claimPace)
@@ -101,6 +106,7 @@ func (w *Worker) Run(ctx context.Context) error {
 type scene struct {
 	repositories map[int64]store.RepositoryState
 	ledger       map[triage.IssueKey][]triage.LedgerEntry
+	suggestions  map[triage.IssueKey][]store.Suggestion
 }
 
 // claim leases up to free installations and reads what their rows are judged by.
@@ -125,13 +131,17 @@ func (w *Worker) claim(ctx context.Context, owner string, free int) (claimed []s
 	}
 	// The ledger comes before anything that is read of the issues; see triage.LabelView.
 	if s.ledger, err = w.Store.Ledger(ctx, keys); err == nil {
-		s.repositories, err = w.Store.LoadRepositories(ctx, ids)
+		if s.repositories, err = w.Store.LoadRepositories(ctx, ids); err == nil {
+			if err = w.reconsider(ctx, claimed, s.repositories); err == nil {
+				s.suggestions, err = w.Store.Suggestions(ctx, keys)
+			}
+		}
 	}
 	if err != nil {
 		settle, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleFor)
 		defer cancel()
 		for _, inst := range claimed {
-			w.release(settle, owner, inst.InstallationID, time.Time{})
+			w.release(settle, store.Release{InstallationID: inst.InstallationID, Owner: owner})
 		}
 		return nil, s, err
 	}
@@ -147,6 +157,9 @@ func (w *Worker) drain(ctx context.Context, stopping <-chan struct{}, owner stri
 	ctx, cancel := context.WithTimeout(ctx, leaseFor-leaseMargin)
 	defer cancel()
 
+	if err := w.GitHub.RestoreBudget(inst.InstallationID, inst.Budget, inst.Lost, inst.LostAt); err != nil {
+		w.Logger.ErrorContext(ctx, "what an installation has spent of its request budget is not known; going by what this process knows", "installation", inst.InstallationID, "error", err)
+	}
 	d := &drain{worker: w, installation: inst.InstallationID, scene: s, sites: make(map[int64]*site)}
 	rows := d.simple(inst.Rows)
 	d.visit(ctx, rows)
@@ -175,13 +188,16 @@ func (w *Worker) drain(ctx context.Context, stopping <-chan struct{}, owner stri
 			w.Logger.ErrorContext(ctx, "cannot settle labelled issues; they will be looked at again", "installation", inst.InstallationID, "error", err)
 		}
 	}
-	w.release(settle, owner, inst.InstallationID, d.blockedUntil)
+	w.release(settle, store.Release{
+		InstallationID: inst.InstallationID, Owner: owner, BlockedUntil: d.blockedUntil, BackfillUntil: d.backfillUntil,
+		Budget: w.GitHub.SaveBudget(inst.InstallationID),
+	})
 	return len(inst.Rows) == maxIssues || len(d.results) < len(inst.Rows)
 }
 
-func (w *Worker) release(ctx context.Context, owner string, installationID int64, blockedUntil time.Time) {
-	if err := w.Store.ReleaseInstallation(ctx, installationID, owner, blockedUntil); err != nil {
-		w.Logger.WarnContext(ctx, "cannot release an installation; its lease will run out", "installation", installationID, "error", err)
+func (w *Worker) release(ctx context.Context, r store.Release) {
+	if err := w.Store.ReleaseInstallation(ctx, r); err != nil {
+		w.Logger.WarnContext(ctx, "cannot release an installation; its lease will run out", "installation", r.InstallationID, "error", err)
 	}
 }
 
@@ -192,9 +208,19 @@ type drain struct {
 	scene        scene
 	sites        map[int64]*site // complete before the first row is settled
 
-	mu           sync.Mutex
-	results      []store.DesiredResult
-	blockedUntil time.Time
+	mu            sync.Mutex
+	results       []store.DesiredResult
+	blockedUntil  time.Time // for all rows
+	liveHeld      bool      // by the budget; backfill rows may have a share left
+	backfillUntil time.Time // for backfill rows
+}
+
+// class is the context in which a row's calls are made.
+func class(ctx context.Context, row store.Desired) context.Context {
+	if row.Backfill {
+		return github.Background(ctx)
+	}
+	return ctx
 }
 
 // site is a repository with what its rows need.
@@ -224,9 +250,18 @@ func (d *drain) simple(rows []store.Desired) []store.Desired {
 	for _, row := range rows {
 		state, known := d.scene.repositories[row.Issue.RepositoryID]
 		switch {
-		case !known || state.Repository.Removed:
+		case !known || state.Erased:
 			d.done(row, "gone")
-		case len(row.Labels) == 0 && len(d.scene.ledger[row.Issue]) == 0:
+		case state.Repository.Removed:
+			// It stays due: the repository may come back.
+		case state.Repository.Archived:
+			d.done(row, "archived")
+		case row.Ignored && len(row.Reactions) == 0:
+			d.done(row, "ignored")
+		case row.Request != nil || len(row.Reactions) > 0:
+			others = append(others, row)
+		case len(row.Labels) == 0 && len(row.Suggested) == 0 && row.IssueType == "" && len(d.scene.ledger[row.Issue]) == 0 && !anyOpen(d.scene.suggestions[row.Issue]),
+			untouched(row, d.scene.suggestions[row.Issue]):
 			d.done(row, "unlabelled")
 		default:
 			others = append(others, row)
@@ -257,12 +292,12 @@ func (d *drain) visit(ctx context.Context, rows []store.Desired) {
 		}
 		d.sites[id] = at
 		group.Go(func() error {
-			labels, err := d.worker.labelSet(ctx, at.repository, state)
+			labels, err := d.worker.labelSet(class(ctx, row), at.repository, state)
 			if err != nil {
 				at.fail(err)
 				return nil
 			}
-			at.taxonomy = d.worker.taxonomy(id, labels)
+			at.taxonomy = d.worker.taxonomy(id, labels, state.InForce())
 			return nil
 		})
 	}
@@ -296,26 +331,54 @@ func (d *drain) result(r store.DesiredResult) {
 	d.results = append(d.results, r)
 }
 
-func (d *drain) blocked() bool {
+// blocked tells whether the row has to wait along with others.
+func (d *drain) blocked(row store.Desired) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return !d.blockedUntil.IsZero()
+	switch {
+	case row.Backfill:
+		return !d.backfillUntil.IsZero() || !d.blockedUntil.IsZero() && !d.liveHeld
+	default:
+		return !d.blockedUntil.IsZero()
+	}
 }
 
 // block keeps the whole installation back for a while.
 func (d *drain) block(wait time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.blockedUntil, d.liveHeld = later(d.blockedUntil, d.worker.Now().Add(wait)), false
+}
+
+// hold keeps back the rows of the class whose budget is spent. The installation
+// is claimed again when its live rows can go on; backfill rows that are in hand
+// already are tried before that.
+func (d *drain) hold(row store.Desired, wait time.Duration) {
 	until := d.worker.Now().Add(wait)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if until.After(d.blockedUntil) {
-		d.blockedUntil = until
+	if row.Backfill {
+		d.backfillUntil = later(d.backfillUntil, until)
+		return
 	}
+	d.liveHeld = d.liveHeld || d.blockedUntil.IsZero()
+	d.blockedUntil = later(d.blockedUntil, until)
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }
 
 const (
 	// firstDelay and longestDelay bound the back-off of a row that fails.
 	firstDelay   = time.Second
 	longestDelay = time.Hour
+	// outageDelay bounds it where GitHub gave no good answer: when it is well
+	// again nothing should wait for long.
+	outageDelay = 5 * time.Minute
 	// refusedFor is how long an installation that does not let the App in is
 	// left alone, forbiddenFor an issue that it may not label. They end by
 	// themselves: no event tells when a person has mended the cause.
@@ -324,8 +387,8 @@ const (
 )
 
 // postpone keeps the row back, the longer the more often it failed.
-func (d *drain) postpone(row store.Desired, least time.Duration, err error) {
-	delay := max(least, min(firstDelay<<min(row.Attempts, 12), longestDelay))
+func (d *drain) postpone(row store.Desired, least, most time.Duration, err error) {
+	delay := max(least, min(firstDelay<<min(row.Attempts, 12), most))
 	d.worker.metrics.settled.WithLabelValues("postponed").Inc()
 	d.result(store.DesiredResult{Issue: row.Issue, Revision: row.Revision, NotBefore: d.worker.Now().Add(delay), Error: err.Error()})
 }
@@ -335,12 +398,29 @@ func (d *drain) postpone(row store.Desired, least time.Duration, err error) {
 func (d *drain) failed(ctx context.Context, row store.Desired, at *site, err error) {
 	log := d.worker.Logger.With("repository", at.repository.FullName, "issue", row.Issue.Number, "delivery", row.EventID, "traceparent", row.Traceparent)
 	wait, temporary := github.RetryAfter(err)
-	switch {
+	var call *github.Error
+	switch errors.As(err, &call); {
 	case ctx.Err() != nil:
 		return // cut off; the row stays due
+	case call != nil && call.Outage:
+		d.block(wait) // of no row's making: none counts it
+		log.DebugContext(ctx, "labels wait for GitHub", "error", err)
+		return
+	case errors.Is(err, github.ErrRateLimited) && call.Status == 0:
+		d.hold(row, wait)
+		log.DebugContext(ctx, "labels wait for the installation's request budget", "error", err)
+		return
 	case errors.Is(err, github.ErrNotFound), errors.Is(err, github.ErrGone):
 		log.InfoContext(ctx, "the issue is gone from GitHub; nothing to label")
 		d.done(row, "gone")
+		return
+	case errors.Is(err, store.ErrSuspended):
+		at.fail(err)
+		log.InfoContext(ctx, "the App may not write there any more; the labels wait")
+		return // the row stays due
+	case errors.Is(err, github.ErrArchived):
+		log.InfoContext(ctx, "the repository is archived; nothing is labelled there")
+		d.done(row, "archived")
 		return
 	case errors.Is(err, github.ErrInvalid):
 		log.WarnContext(ctx, "GitHub does not take the labels; giving up on this state of the issue", "error", err)
@@ -352,12 +432,12 @@ func (d *drain) failed(ctx context.Context, row store.Desired, at *site, err err
 		d.block(refusedFor)
 	case errors.Is(err, github.ErrForbidden):
 		at.fail(err)
-		d.postpone(row, forbiddenFor, err)
+		d.postpone(row, forbiddenFor, longestDelay, err)
 	case temporary:
 		d.block(wait)
-		d.postpone(row, wait, err)
+		d.postpone(row, wait, outageDelay, err)
 	default:
-		d.postpone(row, 0, err)
+		d.postpone(row, 0, longestDelay, err)
 	}
 	log.WarnContext(ctx, "labels have to wait", "attempts", row.Attempts+1, "error", err)
 }

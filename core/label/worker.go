@@ -33,31 +33,53 @@ type gitHub interface {
 	IssueLabels(ctx context.Context, installationID int64, repository triage.Repository, number int) ([]string, error)
 	AddLabels(ctx context.Context, installationID int64, repository triage.Repository, number int, names []string) ([]string, error)
 	RemoveLabel(ctx context.Context, installationID int64, repository triage.Repository, number int, name string) error
+	FindComment(ctx context.Context, installationID int64, repository triage.Repository, number int, fits func(github.Comment) bool) (github.Comment, error)
+	CreateComment(ctx context.Context, installationID int64, repository triage.Repository, number int, body string) (int64, error)
+	UpdateComment(ctx context.Context, installationID int64, repository triage.Repository, commentID int64, body string) error
+	AddReaction(ctx context.Context, installationID int64, repository triage.Repository, commentID int64, content string) error
+	IssueOpen(ctx context.Context, installationID int64, repository triage.Repository, number int) (bool, error)
+	LabelSuggestions(ctx context.Context, installationID int64, repository triage.Repository, number int, etag string) ([]github.LabelSuggestion, string, error)
+	LabelID(ctx context.Context, installationID int64, repository triage.Repository, name string) (int64, error)
+	SuggestLabels(ctx context.Context, installationID int64, repository triage.Repository, number int, suggestions []github.NewSuggestion) error
+	DismissSuggestion(ctx context.Context, installationID int64, repository triage.Repository, number int, id int64) error
+	IssueType(ctx context.Context, installationID int64, repository triage.Repository, number int) (string, error)
+	SetIssueType(ctx context.Context, installationID int64, repository triage.Repository, number int, name string) (string, error)
 	LabelHistory(ctx context.Context, installationID int64, repository triage.Repository, number int) ([]github.LabelEvent, error)
+	Ready(ctx context.Context, installationID int64) error
+	Outage() (probeIn time.Duration, down bool)
+	SaveBudget(installationID int64) []byte
+	RestoreBudget(installationID int64, saved []byte, lost int, lostAt time.Time) error
 }
 
 // storage is what the worker needs of the store.
 type storage interface {
 	store.Labelling
 	store.Directory
+	store.Suggesting
+	store.Typing
+	LoadIssues(ctx context.Context, keys []triage.IssueKey) (map[triage.IssueKey]store.IssueState, error)
 	Ping(ctx context.Context) error
 }
 
 // Config is what a Worker is made of. Everything is required but what has a
 // default.
 type Config struct {
-	Store      storage
-	GitHub     gitHub
-	Thresholds triage.Thresholds // default: triage.DefaultThresholds
+	Store  storage
+	GitHub gitHub
 	// Owner names this process in leases.
 	Owner string
 	// Concurrency bounds the issues worked on at once over all installations
 	// (default 64), PerInstallation those of one (default 4).
 	Concurrency     int
 	PerInstallation int
-	Logger          *slog.Logger
-	Registerer      prometheus.Registerer
-	Now             func() time.Time
+	// Poll is how often rows that became due by time alone are looked for; default 1 s.
+	Poll time.Duration
+	// LookAfter is how long after its making a suggestion is looked at on GitHub
+	// for the first time, because nobody is told of a dismissal; default a minute.
+	LookAfter  time.Duration
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
+	Now        func() time.Time
 }
 
 // Worker keeps the labels of issues as classified.
@@ -67,12 +89,15 @@ type Worker struct {
 	news       atomic.Uint64 // grows with every nudge
 	issues     chan struct{} // a place for each issue worked on
 	taxonomies *lru.Cache[int64, labelSet]
-	metrics    metrics
+	// unsuggesting are the installations whose server said that it knows no suggestions, and when.
+	unsuggesting *lru.Cache[int64, time.Time]
+	metrics      metrics
 }
 
-// labelSet is a repository's labels and what they mean.
+// labelSet is a repository's labels and what they mean under a configuration.
 type labelSet struct {
 	labels   []triage.RepositoryLabel
+	version  int64
 	taxonomy triage.Taxonomy
 }
 
@@ -81,14 +106,17 @@ const cachedTaxonomies = 10_000
 
 // New returns a Worker; HandleEnriched feeds it, Run drains it.
 func New(cfg Config) *Worker {
-	if cfg.Thresholds == nil {
-		cfg.Thresholds = triage.DefaultThresholds()
-	}
 	if cfg.Concurrency == 0 {
 		cfg.Concurrency = 64
 	}
 	if cfg.PerInstallation == 0 {
 		cfg.PerInstallation = 4
+	}
+	if cfg.Poll == 0 {
+		cfg.Poll = time.Second
+	}
+	if cfg.LookAfter == 0 {
+		cfg.LookAfter = time.Minute
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -97,18 +125,23 @@ func New(cfg Config) *Worker {
 	if err != nil {
 		panic(err) // only for a size that is not positive
 	}
+	unsuggesting, err := lru.New[int64, time.Time](cachedTaxonomies)
+	if err != nil {
+		panic(err) // as above
+	}
 	return &Worker{
-		Config: cfg, wake: make(chan struct{}, 1), issues: make(chan struct{}, cfg.Concurrency), taxonomies: cache,
+		unsuggesting: unsuggesting,
+		Config:       cfg, wake: make(chan struct{}, 1), issues: make(chan struct{}, cfg.Concurrency), taxonomies: cache,
 		metrics: newMetrics(cfg.Registerer, cfg.Store.DesiredPending),
 	}
 }
 
-func (w *Worker) taxonomy(repositoryID int64, labels []triage.RepositoryLabel) triage.Taxonomy {
-	if held, ok := w.taxonomies.Get(repositoryID); ok && slices.Equal(held.labels, labels) {
+func (w *Worker) taxonomy(repositoryID int64, labels []triage.RepositoryLabel, c *store.Configuration) triage.Taxonomy {
+	if held, ok := w.taxonomies.Get(repositoryID); ok && held.version == c.Version && slices.Equal(held.labels, labels) {
 		return held.taxonomy
 	}
-	t := triage.NewTaxonomy(labels)
-	w.taxonomies.Add(repositoryID, labelSet{labels, t})
+	t := c.Taxonomy(labels)
+	w.taxonomies.Add(repositoryID, labelSet{labels, c.Version, t})
 	return t
 }
 
@@ -125,7 +158,7 @@ func (w *Worker) HandleEnriched(ctx context.Context, batch []*eventlog.Record) [
 			outcomes[i] = eventlog.Permanent(fmt.Errorf("a record of %s that is not a result: %w", r.Topic, err))
 			continue
 		}
-		if e.Classification == nil || (e.EventType != triage.Classified && e.EventType != triage.Corrected) {
+		if e.EventType != triage.Directed && (e.Classification == nil || e.EventType != triage.Classified && e.EventType != triage.Corrected) {
 			continue
 		}
 		if key := e.Issue.Key(); key.RepositoryID <= 0 || key.Number <= 0 {
@@ -164,16 +197,20 @@ func (w *Worker) HandleEnriched(ctx context.Context, batch []*eventlog.Record) [
 		if installation == 0 {
 			continue // the App is not installed there: it has no right to label
 		}
-		rows = append(rows, store.Desired{
+		row := store.Desired{
 			Issue:          e.Issue.Key(),
 			InstallationID: installation,
 			Revision:       e.Revision,
 			EventID:        e.EventID,
-			Labels:         triage.DesiredLabels(*e.Classification, w.taxonomy(e.Issue.Repository.ID, repository.Labels), w.Thresholds),
+			Request:        e.Request,
+			Reactions:      e.Reactions,
+			Ignored:        e.Ignored,
 			Traceparent:    batch[i].Header(eventlog.HeaderTraceparent),
 			Backfill:       batch[i].Header(eventlog.HeaderBackfill) != "",
 			ReceivedAt:     batch[i].ReceivedAt(),
-		})
+		}
+		w.desire(&row, e.Issue, e.Classification, repository)
+		rows = append(rows, row)
 		from = append(from, i)
 	}
 	failpoint.Hit("label/before-desired")

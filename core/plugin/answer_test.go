@@ -148,7 +148,7 @@ func FuzzDescribe(f *testing.F) {
 		if len(d.Name) > 63 || len(d.Version) > 64 || d.MaxBatch < 0 || len(d.Fields) > len(triage.Fields()) {
 			t.Fatalf("%+v", d)
 		}
-		if d.Embedding != nil && (d.Embedding.Dimensions < 1 || d.Embedding.Dimensions > sdk.MaxDimensions) {
+		if d.Embedding != nil && ((d.Embedding.Dimensions < 1) != d.Embedding.Terms || d.Embedding.Dimensions > sdk.MaxDimensions) {
 			t.Fatalf("%+v", d.Embedding)
 		}
 	})

@@ -41,6 +41,8 @@ func runAs(mode string) error {
 	switch mode {
 	case "sdk":
 		return sdk.Serve(&subject{})
+	case "terms":
+		return sdk.Serve(speller{})
 	case "raw":
 		serveRaw(sdk.CookieKey)
 	case "other-cookie":
@@ -194,6 +196,46 @@ func (s *subject) Embed(_ context.Context, texts []sdk.Text) ([][]float32, error
 		}
 	}
 	return vectors, nil
+}
+
+// speller is a classifier that embeds a text as its title says.
+type speller struct{}
+
+func (speller) Describe() sdk.Description {
+	return sdk.Description{Name: "speller", Version: "1.0.0", Embedding: &sdk.EmbeddingModel{Name: "words", Terms: true}}
+}
+
+func (speller) Classify(context.Context, sdk.Request) (sdk.Result, error) { return sdk.Result{}, nil }
+
+func (speller) EmbedTerms(_ context.Context, texts []sdk.Text) ([][]sdk.Term, error) {
+	out := make([][]sdk.Term, len(texts))
+	for i, t := range texts {
+		term := sdk.Term{ID: uint32(len(t.Title)), Weight: 1.5, Share: 6}
+		out[i] = []sdk.Term{term}
+		switch t.Title {
+		case "":
+			out[i] = nil
+		case "twice":
+			out[i] = append(out[i], term)
+		case "weightless":
+			out[i][0].Weight = 0
+		case "endless":
+			out[i][0].Weight = float32(math.Inf(1))
+		case "common":
+			out[i][0].Share = 1001
+		case "many", "full":
+			out[i] = make([]sdk.Term, sdk.MaxTerms+5-len(t.Title))
+			if t.Title == "full" {
+				out[i] = out[i][1:]
+			}
+			for n := range out[i] {
+				out[i][n] = sdk.Term{ID: uint32(n), Weight: 1}
+			}
+		case "crash":
+			os.Exit(7)
+		}
+	}
+	return out, nil
 }
 
 func (s *subject) Fit(_ context.Context, r sdk.Repository, examples func(func(sdk.Example) bool)) (sdk.Model, error) {

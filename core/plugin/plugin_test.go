@@ -480,7 +480,7 @@ func TestMalformedAnswers(t *testing.T) {
 
 func TestUnsupported(t *testing.T) {
 	p := launch(t, "raw", Options{})
-	if _, _, err := p.Embed(limited(t), []sdk.Text{{Title: "x"}}); !errors.Is(err, ErrUnsupported) {
+	if _, err := p.Embed(limited(t), []sdk.Text{{Title: "x"}}); !errors.Is(err, ErrUnsupported) {
 		t.Errorf("Embed: %v", err)
 	}
 	if err := p.Forget(limited(t), 1); !errors.Is(err, ErrUnsupported) {
@@ -525,23 +525,59 @@ func TestSizes(t *testing.T) {
 
 func TestEmbed(t *testing.T) {
 	p := launch(t, "sdk", Options{MinBackoff: time.Millisecond})
-	vectors, model, err := p.Embed(limited(t), []sdk.Text{{Title: "ab"}, {Title: "nan"}, {Title: "short"}, {Title: "crash"}, {Title: "abc"}})
-	if err != nil || model != "letters" {
-		t.Fatal(model, err)
+	made, err := p.Embed(limited(t), []sdk.Text{{Title: "ab"}, {Title: "nan"}, {Title: "short"}, {Title: "crash"}, {Title: "abc"}})
+	if err != nil || made.Model != "letters" || made.Terms != nil {
+		t.Fatal(made, err)
 	}
+	vectors := made.Vectors
 	if !slices.Equal(vectors[0], []float32{2, 1, 2, 3}) || !slices.Equal(vectors[4], []float32{3, 1, 2, 3}) {
 		t.Errorf("vectors: %v", vectors)
 	}
 	if vectors[1] != nil || vectors[2] != nil || vectors[3] != nil {
 		t.Errorf("bad vectors came through: %v", vectors)
 	}
-	if _, _, err := p.Embed(limited(t), []sdk.Text{{Title: "error"}}); err == nil || errors.Is(err, ErrUnavailable) {
+	if _, err := p.Embed(limited(t), []sdk.Text{{Title: "error"}}); err == nil || errors.Is(err, ErrUnavailable) {
 		t.Errorf("error: %v", err)
 	}
 	many := make([]sdk.Text, 1000)
-	vectors, _, err = p.Embed(limited(t), many)
-	if err != nil || len(vectors) != 1000 || vectors[999] == nil {
-		t.Errorf("%d vectors, %v", len(vectors), err)
+	made, err = p.Embed(limited(t), many)
+	if err != nil || len(made.Vectors) != 1000 || made.Vectors[999] == nil {
+		t.Errorf("%d vectors, %v", len(made.Vectors), err)
+	}
+}
+
+func TestEmbedTerms(t *testing.T) {
+	p := launch(t, "terms", Options{MinBackoff: time.Millisecond})
+	if d := p.Describe(); d.Embedding == nil || *d.Embedding != (sdk.EmbeddingModel{Name: "words", Terms: true}) {
+		t.Fatalf("described as %+v", d.Embedding)
+	}
+	titles := []string{"ab", "", "twice", "weightless", "endless", "common", "many", "crash", "abc"}
+	texts := make([]sdk.Text, len(titles))
+	for i, title := range titles {
+		texts[i].Title = title
+	}
+	made, err := p.Embed(limited(t), texts)
+	if err != nil || made.Model != "words" || made.Vectors != nil || len(made.Terms) != len(texts) {
+		t.Fatal(made, err)
+	}
+	if !slices.Equal(made.Terms[0], []sdk.Term{{ID: 2, Weight: 1.5, Share: 6}}) || !slices.Equal(made.Terms[8], []sdk.Term{{ID: 3, Weight: 1.5, Share: 6}}) {
+		t.Errorf("terms: %v", made.Terms)
+	}
+	if made.Terms[1] == nil || len(made.Terms[1]) != 0 {
+		t.Errorf("a text of no terms has %v", made.Terms[1])
+	}
+	for i := 2; i < 8; i++ {
+		if made.Terms[i] != nil {
+			t.Errorf("bad terms came through for %q: %d", titles[i], len(made.Terms[i]))
+		}
+	}
+	full := make([]sdk.Text, 1000) // more than fit into one answer
+	for i := range full {
+		full[i].Title = "full"
+	}
+	made, err = p.Embed(limited(t), full)
+	if err != nil || len(made.Terms[999]) != sdk.MaxTerms {
+		t.Errorf("the terms of %d texts, %v", len(made.Terms), err)
 	}
 }
 

@@ -197,7 +197,7 @@ func handshakeFault(err error) string {
 func describe(r *pb.DescribeResponse) (Description, error) {
 	d := sdk.Description{Name: r.GetName(), Version: r.GetVersion(), MaxBatch: int(r.GetMaxBatch())}
 	if e := r.GetEmbedding(); e != nil {
-		d.Embedding = &sdk.EmbeddingModel{Name: e.GetName(), Dimensions: int(e.GetDimensions())}
+		d.Embedding = &sdk.EmbeddingModel{Name: e.GetName(), Dimensions: int(e.GetDimensions()), Terms: e.GetTerms()}
 	}
 	out := Description{Name: d.Name, Version: d.Version, Embedding: d.Embedding, MaxBatch: d.MaxBatch}
 	seen := make(map[pb.Field]bool)

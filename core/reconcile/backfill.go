@@ -187,7 +187,7 @@ var (
 func (r *Reconciler) backfillPages(ctx context.Context, b *store.Backfill) error {
 	repository := b.Repository
 	if b.Total == 0 && b.Position.IsZero() {
-		total, err := r.GitHub.CountIssues(background(ctx), repository.InstallationID, repository, b.State, b.Since)
+		total, err := r.GitHub.CountIssues(github.Background(ctx), repository.InstallationID, repository, b.State, b.Since)
 		if err != nil {
 			return err
 		}
@@ -198,11 +198,7 @@ func (r *Reconciler) backfillPages(ctx context.Context, b *store.Backfill) error
 		l.from = b.Position
 	}
 	for {
-		if wait, short := r.held(repository.InstallationID); short {
-			return &github.Error{Kind: github.ErrRateLimited, Operation: "list the issues of " + repository.FullName, InstallationID: repository.InstallationID,
-				Message: "live events keep the rest of the hour's requests", RetryAfter: wait}
-		}
-		list, err := r.GitHub.ListIssues(background(ctx), repository.InstallationID, repository, github.IssueQuery{State: b.State, Since: l.from, Page: l.page})
+		list, err := r.GitHub.ListIssues(github.Background(ctx), repository.InstallationID, repository, github.IssueQuery{State: b.State, Since: l.from, Page: l.page})
 		if err != nil {
 			return err
 		}

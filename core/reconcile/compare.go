@@ -105,15 +105,11 @@ func (r *Reconciler) comparePages(ctx context.Context, c *store.Reconciliation) 
 	}
 	l, first := newListing(c.Since.Add(-again).Truncate(time.Second)), true
 	for {
-		if wait, short := r.held(c.Repository.InstallationID); short {
-			return &github.Error{Kind: github.ErrRateLimited, Operation: "list the issues of " + c.Repository.FullName, InstallationID: c.Repository.InstallationID,
-				Message: "live events keep the rest of the hour's requests", RetryAfter: wait}
-		}
 		query := github.IssueQuery{State: "all", Since: l.from, Page: l.page}
 		if first {
 			query.ETag = c.ETag
 		}
-		list, err := r.GitHub.ListIssues(background(ctx), c.Repository.InstallationID, c.Repository, query)
+		list, err := r.GitHub.ListIssues(github.Background(ctx), c.Repository.InstallationID, c.Repository, query)
 		if err != nil {
 			return err
 		}
@@ -225,7 +221,7 @@ func (r *Reconciler) freshenLabels(ctx context.Context, c *store.Reconciliation)
 		return nil
 	}
 	at := r.Now()
-	labels, err := r.GitHub.RepositoryLabels(background(ctx), c.Repository.InstallationID, c.Repository)
+	labels, err := r.GitHub.RepositoryLabels(github.Background(ctx), c.Repository.InstallationID, c.Repository)
 	if err != nil {
 		return err
 	}

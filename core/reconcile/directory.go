@@ -41,7 +41,7 @@ func (r *Reconciler) compareDirectory(ctx context.Context) (time.Duration, error
 		return directoryRetry, err
 	}
 	began := r.Now()
-	listed, err := r.GitHub.ListInstallations(background(ctx))
+	listed, err := r.GitHub.ListInstallations(github.Background(ctx))
 	if err != nil {
 		return retryAfter(err, directoryRetry), err
 	}
@@ -100,7 +100,7 @@ func (r *Reconciler) compareInstallation(ctx context.Context, installation githu
 	if installation.Suspended {
 		return nil // nothing of it can be read
 	}
-	visible, err := r.GitHub.InstallationRepositories(background(ctx), installation.ID)
+	visible, err := r.GitHub.InstallationRepositories(github.Background(ctx), installation.ID)
 	if err != nil {
 		return err
 	}
@@ -151,7 +151,7 @@ func (r *Reconciler) missingInstallation(ctx context.Context, id int64, held []t
 	if err != nil || state.Removed {
 		return err
 	}
-	if _, err := r.GitHub.Installation(background(ctx), id); !errors.Is(err, github.ErrNotFound) {
+	if _, err := r.GitHub.Installation(github.Background(ctx), id); !errors.Is(err, github.ErrNotFound) {
 		return err
 	}
 	raw := fmt.Sprintf(`{"id":%d,"account":{"login":%q}}`, id, state.Account)

@@ -5,7 +5,24 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-type metrics struct {
+type erasureMetrics struct {
+	erasures *prometheus.CounterVec
+	failures prometheus.Counter
+}
+
+func newErasureMetrics(r prometheus.Registerer) erasureMetrics {
+	f := promauto.With(r)
+	return erasureMetrics{
+		erasures: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "dispatchai_reconcile_erasures_total", Help: "Erasures that ended, by subject and outcome.",
+		}, []string{"subject", "outcome"}),
+		failures: f.NewCounter(prometheus.CounterOpts{
+			Name: "dispatchai_reconcile_failures_total", Help: "Passes after which something was left that should have been erased.",
+		}),
+	}
+}
+
+type gapMetrics struct {
 	leading    prometheus.Gauge
 	sweeps     *prometheus.CounterVec
 	redelivery *prometheus.CounterVec
@@ -15,9 +32,9 @@ type metrics struct {
 	backfilled *prometheus.CounterVec
 }
 
-func newMetrics(r prometheus.Registerer) metrics {
+func newGapMetrics(r prometheus.Registerer) gapMetrics {
 	f := promauto.With(r)
-	return metrics{
+	return gapMetrics{
 		leading: f.NewGauge(prometheus.GaugeOpts{
 			Name: "dispatchai_reconcile_leading", Help: "1 while this process looks for gaps on behalf of all.",
 		}),

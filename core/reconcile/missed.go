@@ -44,7 +44,7 @@ func (r *Reconciler) missed(ctx context.Context, repository triage.Repository, s
 	if !changed || len(added)+len(removed) == 0 || state.Deleted {
 		return []event{now}, nil
 	}
-	history, err := r.GitHub.LabelHistory(background(ctx), repository.InstallationID, repository, listed.Issue.Number)
+	history, err := r.GitHub.LabelHistory(github.Background(ctx), repository.InstallationID, repository, listed.Issue.Number)
 	if err != nil {
 		return nil, err
 	}

@@ -1,16 +1,19 @@
-// Package reconcile finds what was missed and has it made good. GitHub tells of
-// each change once and never tries again by itself, so a webhook that did not
-// arrive is gone unless somebody asks:
+// Package reconcile brings what is stored in line with GitHub and with policy,
+// where no event does:
 //
-//   - A sweep reads the log that GitHub keeps of the App's deliveries, compares it
-//     with the events that left their trace in the store, and asks for another
-//     attempt of what is missing.
-//   - A reconciliation compares what GitHub lists now, installations, repositories
+//   - The Reconciler finds what was missed and has it made good. GitHub tells of
+//     each change once and never tries again by itself. A sweep reads the log that
+//     GitHub keeps of the App's deliveries, compares it with the events that left
+//     their trace in the store, and asks for another attempt of what is missing. A
+//     reconciliation compares what GitHub lists now, installations, repositories
 //     and issues, with the store, and puts what differs into the log as an event:
 //     it makes good what GitHub's log, which goes back three days, no longer has.
-//   - A backfill does the same for issues from before the App was installed.
+//     A backfill does the same for issues from before the App was installed.
+//   - The Refresher reads the files in which repositories say how they want to be
+//     treated, and the SuggestionWatcher asks what became of suggestions.
+//   - The Eraser erases what was removed when its grace period is over.
 //
-// All of it survives a crash at any moment, and one process does it for all.
+// All of it survives a crash at any moment.
 package reconcile
 
 import (
@@ -52,7 +55,6 @@ type gitHub interface {
 	CountIssues(ctx context.Context, installationID int64, repository triage.Repository, state string, since time.Time) (int64, error)
 	LabelHistory(ctx context.Context, installationID int64, repository triage.Repository, number int) ([]github.LabelEvent, error)
 	RepositoryLabels(ctx context.Context, installationID int64, repository triage.Repository) ([]triage.RepositoryLabel, error)
-	Rate(installationID int64) (github.Rate, bool)
 }
 
 // publisher appends to the log and returns when the records are durable.
@@ -93,7 +95,7 @@ type ReconcilerConfig struct {
 type Reconciler struct {
 	ReconcilerConfig
 	pace    *rate.Limiter
-	metrics metrics
+	metrics gapMetrics
 
 	// Of the sweep alone. reading are the GUIDs with an accepted attempt in the
 	// reading under way.
@@ -122,7 +124,7 @@ func NewReconciler(cfg ReconcilerConfig) *Reconciler {
 	}
 	perSecond := rate.Limit(float64(cfg.RedeliveriesPerMinute) / 60)
 	return &Reconciler{
-		ReconcilerConfig: cfg, pace: rate.NewLimiter(perSecond, max(1, cfg.RedeliveriesPerMinute/30)), metrics: newMetrics(cfg.Registerer),
+		ReconcilerConfig: cfg, pace: rate.NewLimiter(perSecond, max(1, cfg.RedeliveriesPerMinute/30)), metrics: newGapMetrics(cfg.Registerer),
 		hastened: make(chan struct{}, 1), directory: make(chan struct{}, 1),
 	}
 }
@@ -209,25 +211,6 @@ func nudge(c chan struct{}) {
 	case c <- struct{}{}:
 	default:
 	}
-}
-
-// background is the context of a call to GitHub that must not hold up live
-// events. The request budget's class belongs here.
-func background(ctx context.Context) context.Context { return ctx }
-
-// reserve is the share of an installation's hourly requests that is left to
-// live events.
-const reserve = 0.25
-
-// held tells how long calls for an installation have to wait so that live events
-// keep their share of its requests.
-func (r *Reconciler) held(installationID int64) (time.Duration, bool) {
-	budget, known := r.GitHub.Rate(installationID)
-	if !known || float64(budget.Remaining) > reserve*float64(budget.Limit) {
-		return 0, false
-	}
-	wait := budget.Reset.Sub(r.Now())
-	return min(wait, time.Hour), wait > 0
 }
 
 // retryAfter is when to try again what failed at GitHub.

@@ -107,7 +107,7 @@ func (r *Reconciler) read(ctx context.Context) error {
 		r.reading = make(map[string]bool)
 	}
 	for {
-		deliveries, next, err := r.GitHub.ListDeliveries(background(ctx), sweep.Page)
+		deliveries, next, err := r.GitHub.ListDeliveries(github.Background(ctx), sweep.Page)
 		if sweep.Page != "" && errors.Is(err, github.ErrInvalid) {
 			// The page is no more: from the start, which notes nothing twice.
 			sweep.Page, sweep.Head = "", time.Time{}
@@ -323,7 +323,7 @@ func (r *Reconciler) askForOne(ctx context.Context, d store.MissingDelivery) (st
 	if err := r.pace.Wait(ctx); err != nil {
 		return a, err
 	}
-	err := r.GitHub.RedeliverDelivery(background(ctx), d.AttemptID)
+	err := r.GitHub.RedeliverDelivery(github.Background(ctx), d.AttemptID)
 	a.Asked = true
 	switch {
 	case err == nil:

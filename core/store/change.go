@@ -30,16 +30,23 @@ func (c IssueChange) Normalize() (IssueChange, error) {
 	c.EventType = triage.EventType(CleanText(string(c.EventType)))
 	c.ReceivedAt = CleanTime(c.ReceivedAt)
 	c.TextHash = CleanText(c.TextHash)
+	switch {
+	case !c.Deleted:
+		c.Because, c.MovedTo = "", triage.IssueKey{}
+	case c.Because == "":
+		c.Because = IssueDeleted
+	}
 	c.Issue = cleanIssue(c.Issue)
 	if c.Classification != nil {
 		classification := cleanClassification(*c.Classification)
 		c.Classification = &classification
 		c.Similar = cleanNeighbours(c.Similar)
 		if c.Embedding != nil {
-			if len(c.Embedding.Vector) > MaxDimensions {
-				return c, fmt.Errorf("change %q: an embedding of %d dimensions, at most %d are kept", c.EventID, len(c.Embedding.Vector), MaxDimensions)
+			embedding, err := c.Embedding.Normalize()
+			if err != nil {
+				return c, fmt.Errorf("change %q: %w", c.EventID, err)
 			}
-			c.Embedding = &Embedding{Model: CleanText(c.Embedding.Model), Vector: TrimVector(c.Embedding.Vector)}
+			c.Embedding = &embedding
 		}
 	} else {
 		c.TextHash, c.Embedding, c.Similar = "", nil, nil
@@ -77,7 +84,20 @@ func (c IssueChange) Normalize() (IssueChange, error) {
 		o.Label, o.Actor, o.At = CleanText(o.Label), CleanText(o.Actor), CleanTime(o.At)
 		c.Ledger[i] = o
 	}
+	c.Directives = cleanDirectives(c.Directives)
 	return c, nil
+}
+
+// Normalize returns the embedding as every store keeps it; see IssueChange.Normalize.
+func (e Embedding) Normalize() (Embedding, error) {
+	if len(e.Vector) > MaxDimensions {
+		return e, fmt.Errorf("an embedding of %d dimensions, at most %d are kept", len(e.Vector), MaxDimensions)
+	}
+	if !e.Terms.valid() {
+		return e, fmt.Errorf("an embedding of %d bytes of terms that are not packed right, or of more than %d terms", len(e.Terms), MaxTerms)
+	}
+	e.Model, e.Vector = CleanText(e.Model), TrimVector(e.Vector)
+	return e, nil
 }
 
 // Outcome is what a change makes of an issue.
@@ -122,7 +142,13 @@ func (s IssueState) Apply(c IssueChange) Outcome {
 	if c.Classification != nil {
 		s.Classification, s.TextHash, s.Similar = c.Classification, c.TextHash, c.Similar
 	}
+	if !c.Directives.IsZero() {
+		s.Directives = s.Directives.With(c.Directives)
+	}
 	s.Deleted = s.Deleted || c.Deleted
+	if c.MovedTo != (triage.IssueKey{}) {
+		s.MovedTo = c.MovedTo
+	}
 	s.Revision++
 	out.State = s
 	return out
@@ -146,7 +172,7 @@ func (s IssueState) present(f triage.Field) []string {
 	if s.Classification != nil {
 		c = *s.Classification
 	}
-	return append([]string{}, triage.Effective(c, s.Corrections).Fields[f].Values...)
+	return append([]string{}, triage.Effective(s.Directives.Without(c), s.Corrections).Fields[f].Values...)
 }
 
 // Status tells how far the issue has come.
@@ -215,18 +241,27 @@ func (c InstallationChange) Normalize() (InstallationChange, error) {
 		if n.UpdatedAt.IsZero() {
 			n.UpdatedAt = c.At
 		}
+		if n.Grant != nil {
+			grant := cleanGrant(*n.Grant)
+			n.Grant = &grant
+		}
 		c.Installation = &n
 	}
-	c.Upserted = slices.Clone(c.Upserted)
-	for i, r := range c.Upserted {
-		if r.ID <= 0 {
-			return c, fmt.Errorf("installation change %q: %d is not a repository", c.EventID, r.ID)
+	if c.Because == "" {
+		c.Because = RepositoryRemoved
+	}
+	for _, list := range []*[]triage.Repository{&c.Upserted, &c.Described} {
+		*list = slices.Clone(*list)
+		for i, r := range *list {
+			if r.ID <= 0 {
+				return c, fmt.Errorf("installation change %q: %d is not a repository", c.EventID, r.ID)
+			}
+			if r.InstallationID == 0 && c.Installation != nil {
+				r.InstallationID = c.Installation.ID
+			}
+			r.FullName = CleanText(r.FullName)
+			(*list)[i] = r
 		}
-		if r.InstallationID == 0 && c.Installation != nil {
-			r.InstallationID = c.Installation.ID
-		}
-		r.FullName = CleanText(r.FullName)
-		c.Upserted[i] = r
 	}
 	if c.Label != nil {
 		l := cleanLabel(*c.Label)
@@ -251,6 +286,22 @@ func (d Desired) Normalize() (Desired, error) {
 		labels[i] = cleanDesiredLabel(l)
 	}
 	d.Labels = labels
+	if d.Request != nil {
+		r := *d.Request
+		r.Text, r.Label = CleanText(r.Text), CleanText(r.Label)
+		d.Request = &r
+	}
+	reactions := make([]triage.Reaction, len(d.Reactions))
+	for i, r := range d.Reactions {
+		reactions[i] = triage.Reaction{CommentID: r.CommentID, Content: CleanText(r.Content)}
+	}
+	d.Reactions = reactions
+	d.Held = slices.Clone(d.Held)
+	d.Suggested = slices.Clone(d.Suggested)
+	for i, l := range d.Suggested {
+		d.Suggested[i] = cleanSuggested(l)
+	}
+	d.IssueType = CleanText(d.IssueType)
 	return d, nil
 }
 
@@ -273,6 +324,17 @@ func NormalizeLabels(labels []triage.RepositoryLabel) []triage.RepositoryLabel {
 		unique[i] = byKey[key]
 	}
 	return unique
+}
+
+func cleanGrant(g triage.Grant) triage.Grant {
+	permissions := make(map[string]string, len(g.Permissions))
+	for name, level := range g.Permissions {
+		permissions[CleanText(name)] = CleanText(level)
+	}
+	return triage.Grant{
+		Permissions: permissions, Events: cleanTexts(g.Events),
+		RepositorySelection: CleanText(g.RepositorySelection), SingleFiles: cleanTexts(g.SingleFiles),
+	}
 }
 
 func cleanLabel(l triage.RepositoryLabel) triage.RepositoryLabel {
@@ -308,6 +370,20 @@ func cleanClassification(c triage.Classification) triage.Classification {
 	c.Usage.CostUSD = finite(c.Usage.CostUSD)
 	c.ClassifiedAt = CleanTime(c.ClassifiedAt)
 	return c
+}
+
+func cleanDirectives(d triage.Directives) triage.Directives {
+	d.AskedAnew, d.IgnoredAt = CleanTime(d.AskedAnew), CleanTime(d.IgnoredAt)
+	d.IgnoredBy, d.Replies = CleanText(d.IgnoredBy), CleanText(d.Replies)
+	withdrawals := make([]triage.Withdrawal, 0, len(d.Withdrawals))
+	for _, w := range d.Withdrawals {
+		withdrawals = append(withdrawals, triage.Withdrawal{
+			EventID: CleanText(w.EventID), Plugin: CleanText(w.Plugin), Version: CleanText(w.Version), Field: triage.Field(CleanText(string(w.Field))),
+			Value: CleanText(w.Value), Actor: CleanText(w.Actor), At: CleanTime(w.At),
+		})
+	}
+	d.Withdrawals = withdrawals
+	return d
 }
 
 func cleanNeighbours(list []triage.Neighbour) []triage.Neighbour {

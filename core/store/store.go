@@ -28,6 +28,9 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrConflict is returned when the row has moved on since it was read.
 	ErrConflict = errors.New("changed meanwhile")
+	// ErrSuspended is returned where nothing may be written on GitHub: the
+	// installation is suspended, or the App is no longer installed there.
+	ErrSuspended = errors.New("the App may not write there now")
 	// ErrClosed is returned by every method once Close was called.
 	ErrClosed = errors.New("the store is closed")
 )
@@ -35,9 +38,14 @@ var (
 // Store is everything the workers and the gateway need.
 type Store interface {
 	Issues
+	Embeddings
 	Directory
+	Configuring
+	Suggesting
+	Typing
 	Labelling
 	Reconciling
+	Erasing
 	Reader
 
 	// Ping proves that the database answers, to reads and to writes.
@@ -72,7 +80,13 @@ type Issues interface {
 	// after and however old it is, because GitHub never reuses a number. A Partial
 	// change of an issue that is not known changes nothing, does not count as
 	// applied, and its result has Revision 0: the caller decides what becomes of it.
-	// A change without EventID or with a vector longer than MaxDimensions is an error.
+	// The same goes for every change of an issue whose repository was erased.
+	//
+	// Corrections of a transferred issue (MovedTo) belong to what it has become:
+	// they go there when both issues are known, in whichever order they become so,
+	// and the Revision of the issue that gets them grows.
+	// A change without EventID, with a vector longer than MaxDimensions or with Terms
+	// that PackTerms did not make is an error.
 	ApplyIssues(ctx context.Context, changes []IssueChange) ([]IssueState, error)
 	// NoteEvents notes events that had nothing to change (a pull request's comment)
 	// as applied, so that each accepted delivery leaves its trace.
@@ -80,7 +94,8 @@ type Issues interface {
 	// Neighbours finds, for each query, the nearest issues by cosine within
 	// the query's repository and model, nearest first, the issue itself left
 	// out, deleted issues too. Of equally near ones the lower number comes first.
-	// All that was applied before the call is found.
+	// All that was applied before the call is found. A query with Exact has the
+	// nearest Candidates ranked by it instead.
 	Neighbours(ctx context.Context, queries []NeighbourQuery) ([][]triage.Neighbour, error)
 }
 
@@ -106,16 +121,19 @@ type IssueState struct {
 	Classification *triage.Classification
 	Corrections    []triage.Correction
 	Similar        []triage.Neighbour
+	Directives     triage.Directives
 	Deleted        bool
+	// MovedTo is what a transferred issue has become; zero otherwise and where GitHub did not tell.
+	MovedTo triage.IssueKey
 }
 
-// Effective is the classification with the corrections laid over it; nil
-// before the first classification.
+// Effective is the classification without what was withdrawn of it and with the
+// corrections laid over it; nil before the first classification.
 func (s IssueState) Effective() *triage.Classification {
 	if s.Classification == nil {
 		return nil
 	}
-	c := triage.Effective(*s.Classification, s.Corrections)
+	c := triage.Effective(s.Directives.Without(*s.Classification), s.Corrections)
 	return &c
 }
 
@@ -138,6 +156,9 @@ type IssueChange struct {
 	Issue   triage.Issue
 	Partial bool
 	Deleted bool
+	// Because and MovedTo count when Deleted: "" is IssueDeleted.
+	Because Cause
+	MovedTo triage.IssueKey
 	// Classification, TextHash, Embedding and Similar are written when
 	// Classification is not nil.
 	Classification *triage.Classification
@@ -151,6 +172,8 @@ type IssueChange struct {
 	Corrections []triage.Correction
 	// Ledger holds what the event tells about labels the app wrote.
 	Ledger []LedgerObservation
+	// Directives are added to the issue's own; see triage.Directives.With.
+	Directives triage.Directives
 }
 
 // LedgerObservation is news of a label of ours that came from GitHub. An
@@ -175,6 +198,11 @@ type LedgerObservation struct {
 type Embedding struct {
 	Model  string
 	Vector []float32
+	// Terms are what Vector was made of, by weighting them with the repository's
+	// Vocabulary of that version; both are empty for a vector made otherwise.
+	// Vectors of different vocabularies of one model may be compared.
+	Terms      Terms
+	Vocabulary int64
 }
 
 // NeighbourQuery asks for the issues nearest to Vector.
@@ -183,9 +211,95 @@ type NeighbourQuery struct {
 	Number       int // the asking issue, left out of the answer
 	Embedding    Embedding
 	Limit        int // at most MaxNeighbours are found; 0 finds none
+	// Exact, when set, gives the Similarity of an issue by its Terms. Of the
+	// nearest Candidates (at most MaxNeighbours, no fewer than Limit) by cosine,
+	// those are found that it ranks highest. It is called from one goroutine at a time.
+	Exact      func(Terms) float64
+	Candidates int
 }
 
-// MaxNeighbours bounds NeighbourQuery.Limit.
+// Embeddings is what keeps the vectors up to date when the model changes, or how
+// terms are weighted.
+type Embeddings interface {
+	// EmbeddedRepositories returns what is embedded of every repository that has
+	// embeddings, in the order of IDs. Removed repositories and those of removed
+	// or suspended installations are left out.
+	EmbeddedRepositories(ctx context.Context) ([]EmbeddedRepository, error)
+	// VisitTerms calls visit with the terms of each issue of the repository that is embedded by the
+	// model, in any order. They are only lent: visit must not keep them, nor
+	// call the store. An error of visit ends it and is returned.
+	VisitTerms(ctx context.Context, repositoryID int64, model string, visit func(Terms) error) error
+	// Vocabularies returns the vocabulary of each of the repositories that has
+	// one of the model, unless it is of the version that known tells by the
+	// repository's ID.
+	Vocabularies(ctx context.Context, model string, known map[int64]int64) (map[int64]Vocabulary, error)
+	// SaveVocabulary puts a vocabulary in the place of the repository's former
+	// one, whose version, whatever its model, must be one less (0 when there is none):
+	// otherwise another was saved meanwhile, and the error is ErrConflict. ErrNotFound for an unknown
+	// repository.
+	SaveVocabulary(ctx context.Context, v Vocabulary) error
+	// EmbeddedIssues returns issues whose embedding is of the given space, those
+	// with the lowest numbers above After first.
+	EmbeddedIssues(ctx context.Context, query EmbeddedQuery) ([]EmbeddedIssue, error)
+	// ReplaceEmbeddings gives issues another embedding, or none when it is nil or
+	// without direction, and returns how many were replaced. An issue whose
+	// embedding is not of From any more, or whose TextHash is another by now,
+	// has been embedded anew meanwhile and is left as it is.
+	ReplaceEmbeddings(ctx context.Context, replacements []EmbeddingReplacement) (replaced int, err error)
+}
+
+// EmbeddingSpace is what is comparable without loss: vectors of one model, their
+// terms weighted by one vocabulary.
+type EmbeddingSpace struct {
+	Model      string
+	Vocabulary int64
+}
+
+// EmbeddedRepository counts a repository's embeddings.
+type EmbeddedRepository struct {
+	RepositoryID int64
+	Issues       map[EmbeddingSpace]int
+	// Vocabulary is the repository's, without its Terms; its Version is 0 when there is none.
+	Vocabulary Vocabulary
+}
+
+// Vocabulary is in how many of a repository's issues each term of a model stands.
+type Vocabulary struct {
+	RepositoryID int64
+	Model        string
+	Version      int64 // from 1
+	Issues       int   // that it was counted in
+	Terms        []byte
+}
+
+// EmbeddedQuery asks for issues whose embedding is of one space.
+type EmbeddedQuery struct {
+	RepositoryID int64
+	Space        EmbeddingSpace
+	After        int // a number
+	Limit        int
+	Texts        bool // whether Title and Body are wanted
+}
+
+// EmbeddedIssue is an issue with what its embedding can be made from again.
+type EmbeddedIssue struct {
+	Number int
+	// TextHash is the issue's; see IssueChange.
+	TextHash string
+	Terms    Terms
+	Title    string
+	Body     string
+}
+
+// EmbeddingReplacement is another embedding of one issue.
+type EmbeddingReplacement struct {
+	Issue     triage.IssueKey
+	From      EmbeddingSpace
+	TextHash  string
+	Embedding *Embedding
+}
+
+// MaxNeighbours bounds NeighbourQuery.Limit and Candidates.
 const MaxNeighbours = 200
 
 // Directory is what is known of installations and repositories.
@@ -210,27 +324,49 @@ type RepositoryState struct {
 	// LabelsAt is when the whole set was read; zero when it never was, and then
 	// Labels may be incomplete. In the order of their LabelKey, one per key.
 	LabelsAt time.Time
+	// Erased tells that the repository's data was erased, or is being erased:
+	// nothing about it is kept until it is Upserted again.
+	Erased bool
+	// Configuration is what its files say; nil while nobody has read them. See InForce.
+	Configuration *Configuration
+	// ConfigurationFaults counts what is wrong in the files as they were read last.
+	ConfigurationFaults int
 }
 
 // InstallationChange is the effect of one event about an installation or a
 // repository. At guards it: what is older than the stored state of a repository
 // or label changes nothing of it. Installation is guarded by its UpdatedAt
 // (At when that is zero); its Removed is final and takes its repositories along.
+// What it leaves out (Account, Grant) stays.
 type InstallationChange struct {
 	EventID      string
 	At           time.Time
 	Installation *triage.Installation
-	// Upserted repositories are created or updated; Removed ones are marked,
-	// their data stays until it is erased by policy. Only a later Upserted one
-	// brings them back; events about their issues do not.
+	// Upserted repositories belong to the installation from At on. Whether they are
+	// archived is left as it is: GitHub's lists do not tell. Removed ones are marked,
+	// their data stays until it is erased (Erasing). Only a later Upserted one
+	// brings them back; events about their issues do not. A repository is in one
+	// installation at a time, so that its removal from another one changes nothing.
 	Upserted []triage.Repository
 	Removed  []int64
+	// Because says why those in Removed were; "" is RepositoryRemoved.
+	Because Cause
+	// Described repositories have this name and visibility, and are archived or
+	// not; whether they are removed, and whose they are, stays as it is. One that is
+	// not known is created.
+	Described []triage.Repository
+	// Transferred tells that the Described ones have another owner. They belong to
+	// the installation they name if that is the new owner's; otherwise they are
+	// removed, unless their own installation is.
+	Transferred bool
 	// Label and the fields around it change one label of LabelRepositoryID's
 	// set; of an unknown repository they change nothing.
 	LabelRepositoryID int64
 	Label             *triage.RepositoryLabel // created or edited; nil when DeletedLabel is set
 	PreviousLabel     string                  // the name before a rename
 	DeletedLabel      string
+	// Configuration says whose files are to be read again, at At.
+	Configuration ConfigurationMark
 }
 
 // Labelling is what the label worker reads and writes.
@@ -242,8 +378,13 @@ type Labelling interface {
 	// ClaimDesired leases installations that have due rows, are not suspended,
 	// removed or blocked, and are not leased by another owner, and returns
 	// their due rows, live before backfill, oldest first; the installations
-	// in the order of their first rows. Rows of removed repositories wait. An
-	// installation or repository that is not known is no obstacle.
+	// in the order of their first rows. Rows of removed repositories wait, and
+	// those of repositories whose files nobody has read yet. An installation or
+	// repository that is not known is no obstacle.
+	//
+	// Where more rows are due than are handed out, a sixteenth of the places goes
+	// to backfill rows, so that live ones do not starve them for ever. While
+	// backfill is held back (Release.BackfillUntil) only live rows count.
 	//
 	// A row that was handed out is in its owner's hands, and not handed out
 	// again, until FinishDesired settles it or the lease ends, by ReleaseInstallation or by time. A
@@ -256,13 +397,14 @@ type Labelling interface {
 	// row that is not Done is due again at NotBefore, or at once if its
 	// revision moved on; its Attempts then start anew.
 	FinishDesired(ctx context.Context, results []DesiredResult) error
-	// ReleaseInstallation gives the lease back; until blockedUntil (zero: now)
-	// nobody may claim the installation. Its rows in hand are due again.
-	// ErrConflict when another owner holds the lease by now; nothing is changed then.
-	ReleaseInstallation(ctx context.Context, installationID int64, owner string, blockedUntil time.Time) error
-	// ReleaseLeases gives every lease back, those of Reconciling too, whoever holds it, so that
-	// the rows in hand are due at once; blocks stay. Only a process that knows that no other
+	// ReleaseInstallation gives the lease back and keeps what Release says. The
+	// installation's rows in hand are due again. ErrConflict when another owner
+	// holds the lease by now; nothing is changed then.
+	ReleaseInstallation(ctx context.Context, release Release) error
+	// ReleaseLeases gives every lease back, whoever holds it, so that the rows in
+	// hand are due at once, claims of configurations too; blocks and budgets stay. Only a process that knows that no other
 	// labels may call it: after a crash it need not wait for its own old leases.
+	// As with a lease that ends by time, the rows handed out under it count as lost.
 	ReleaseLeases(ctx context.Context) error
 	// Ledger returns the newest row of each label ever written or vetoed, by issue.
 	Ledger(ctx context.Context, keys []triage.IssueKey) (map[triage.IssueKey][]triage.LedgerEntry, error)
@@ -272,10 +414,56 @@ type Labelling interface {
 	// Confirmed one with the same EventID, nor, when its Source is a plugin, any
 	// Vetoed one; it becomes history itself. An Intended row of a plugin over a
 	// Vetoed one is ErrConflict, and nothing is recorded: somebody vetoed the
-	// label since the ledger was read, so read it again. A row recorded twice counts once.
+	// label since the ledger was read, so read it again. An Intended or Removing row of
+	// an issue whose repository or installation is removed, or whose installation is
+	// suspended, is ErrSuspended, and nothing is recorded: it would announce a write
+	// that must not be made. A row recorded twice counts once.
 	RecordLedger(ctx context.Context, entries []triage.LedgerEntry) error
+	// LoadInfoRequest returns what is known of the comment that asks the issue's
+	// author for answers; its State is "" when there never was one.
+	LoadInfoRequest(ctx context.Context, issue triage.IssueKey) (InfoRequest, error)
+	// SaveInfoRequest replaces what is known of it. An Intended one where the App may
+	// not write is ErrSuspended, as in RecordLedger.
+	SaveInfoRequest(ctx context.Context, request InfoRequest) error
+	// ListLedger returns a page of the newest rows of a plugin's labels, in the
+	// order of their issues and labels; all of an issue's stand on one page. An
+	// empty page is the end.
+	ListLedger(ctx context.Context, filter LedgerFilter) ([]triage.LedgerEntry, error)
 	// DesiredPending counts the rows that wait, due or not.
 	DesiredPending(ctx context.Context) (int64, error)
+}
+
+// RequestState is how far the one comment that asks for answers has come.
+type RequestState string
+
+// The comment is Intended before it is made, so that a crash in between is seen.
+const (
+	RequestIntended RequestState = "intended"
+	RequestWritten  RequestState = "written"
+	RequestGone     RequestState = "gone" // somebody deleted it: it is never made again
+)
+
+// InfoRequest is the comment by which an issue's author is asked for answers.
+type InfoRequest struct {
+	Issue     triage.IssueKey
+	State     RequestState
+	CommentID int64  // 0 before it is known
+	Text      string // as the app last wrote it
+	UpdatedAt time.Time
+}
+
+// LedgerFilter narrows ListLedger.
+type LedgerFilter struct {
+	Plugin  string
+	Version string // "" means every version
+	// Since leaves out labels that were meant to be added (CreatedAt) before.
+	Since time.Time
+	// RepositoryIDs: nil means all, an empty list none.
+	RepositoryIDs []int64
+	// After is the last issue of the page before.
+	After triage.IssueKey
+	// Issues is how many are on a page, at least 1.
+	Issues int
 }
 
 // Desired is the labels that an issue should carry from the app.
@@ -286,6 +474,22 @@ type Desired struct {
 	EventID        string
 	Traceparent    string
 	Labels         []triage.DesiredLabel
+	// Ignored issues are left as they are, whatever Labels holds.
+	Ignored bool
+	// Request is what the issue's author is to be asked, nil for nothing.
+	Request *triage.InfoRequest
+	// Reactions to comments are to be given once each. Those that were not yet
+	// when a later revision comes are given with it.
+	Reactions []triage.Reaction
+	// ConfigVersion is that of the configuration by which Labels and what follows
+	// were chosen; 0: none.
+	ConfigVersion int64
+	// Held are the fields whose labels are left as they are, ours too.
+	Held []triage.Field
+	// Suggested are labels to suggest rather than to write.
+	Suggested []SuggestedLabel
+	// IssueType is the issue type to set where the issue has none; "" is none.
+	IssueType string
 	// Backfill rows wait behind live ones.
 	Backfill bool
 	// ReceivedAt is when the delivery behind it was accepted, for latency.
@@ -308,6 +512,26 @@ type ClaimedInstallation struct {
 	InstallationID int64
 	LeaseUntil     time.Time
 	Rows           []Desired
+	// Budget is what the last release that had one said of the installation's
+	// request budget; nil when none did.
+	Budget []byte
+	// Lost counts the rows handed out, since that release, under leases that their
+	// holders never released: what those spent is not in Budget.
+	// LostAt is when the last of these leases would have ended; zero when none did.
+	Lost   int
+	LostAt time.Time
+}
+
+// Release gives an installation's lease back.
+type Release struct {
+	InstallationID int64
+	Owner          string
+	// BlockedUntil is until when nobody may claim the installation, BackfillUntil
+	// until when nobody may claim its backfill rows; zero is now.
+	BlockedUntil, BackfillUntil time.Time
+	// Budget is handed to whoever claims the installation next, and settles what
+	// was lost before. Nil changes neither; one that is empty but not nil clears both.
+	Budget []byte
 }
 
 // DesiredResult settles one claimed row.

@@ -24,16 +24,34 @@ func (t Thresholds) of(f Field) float64 {
 	return DefaultThresholds()[f]
 }
 
+// RequestLabel is the label that stands on an issue while its author is asked
+// for answers. It belongs to no field: a repository's configuration names it,
+// never a classifier.
+func RequestLabel(name, eventID string) DesiredLabel {
+	return DesiredLabel{Name: name, Source: SourcePlugin, Plugin: requester, Confidence: 1, EventID: eventID}
+}
+
+// requester stands in the ledger where the app itself wants a label.
+const requester = "dispatchai"
+
+func (d DesiredLabel) byRequest() bool {
+	return d.Field == "" && d.Source == SourcePlugin && d.Plugin == requester
+}
+
 // DesiredLabels turns an effective classification into the labels the app
 // wants: only values for which the repository has a label, only with enough
 // confidence, one for a single-valued field, each label once. What the taxonomy
 // does not hold is left out, whoever asks for it.
 func DesiredLabels(c Classification, t Taxonomy, thresholds Thresholds) []DesiredLabel {
+	return desiredLabels(c, t, func(_ string, f Field) float64 { return thresholds.of(f) })
+}
+
+func desiredLabels(c Classification, t Taxonomy, threshold func(plugin string, f Field) float64) []DesiredLabel {
 	var desired []DesiredLabel
 	for _, f := range c.SortedFields() {
 		a := c.Fields[f]
 		// Written so that a confidence that is no number is too little.
-		if !f.Labelled() || a.Source != SourceHuman && !(a.Confidence >= thresholds.of(f)) {
+		if !f.Labelled() || a.Source != SourceHuman && !(a.Confidence >= threshold(a.Plugin, f)) {
 			continue
 		}
 		values := a.Values

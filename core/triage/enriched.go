@@ -14,6 +14,10 @@ const (
 	// Updated: the issue itself changed (closed, labelled, renamed) and its
 	// classification stands as it was.
 	Updated EventType = "updated"
+	// Directed: what is to be done about the issue changed though nobody
+	// classified or corrected it: answers were withdrawn, or a person told the
+	// app to leave it alone or to go on.
+	Directed EventType = "directed"
 )
 
 // Enriched is the value of a record on issues.enriched: the issue, what is
@@ -33,4 +37,10 @@ type Enriched struct {
 	Classification *Classification `json:"classification"`
 	SimilarIssues  []Neighbour     `json:"similar_issues"`
 	Corrections    []Correction    `json:"corrections,omitempty"`
+	// Ignored tells that nothing is to be written on the issue.
+	Ignored bool `json:"ignored,omitempty"`
+	// Request is what its author is to be asked, nil for nothing.
+	Request *InfoRequest `json:"request,omitempty"`
+	// Reactions are to be given to comments that the event brought.
+	Reactions []Reaction `json:"reactions,omitempty"`
 }

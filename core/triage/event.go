@@ -20,6 +20,11 @@ const (
 	KindCorrection Kind = "correction"
 	// KindReclassify: a person asked for the issue to be classified anew.
 	KindReclassify Kind = "reclassify"
+	// KindUndo: an operator withdraws what plugins answered; Undo is set.
+	KindUndo Kind = "undo"
+	// KindDismissal: a person dismissed a suggestion on GitHub, of which no webhook
+	// tells; Label is what was suggested.
+	KindDismissal Kind = "dismissal"
 	// KindInstallation: the App was installed, removed, suspended or unsuspended
 	// (Action is GitHub's); Installation and Added are set.
 	KindInstallation Kind = "installation"
@@ -31,6 +36,9 @@ const (
 	// KindRepositoryLabel: a repository's label was created, edited or deleted;
 	// Label is set, PreviousLabel too when it was renamed.
 	KindRepositoryLabel Kind = "repository_label"
+	// KindPush: commits came to a branch; TouchesConfig tells whether the
+	// repository's configuration has to be read again.
+	KindPush Kind = "push"
 	// KindPing is GitHub's hello; it changes nothing.
 	KindPing Kind = "ping"
 )
@@ -53,9 +61,15 @@ type Event struct {
 	PreviousLabel  string           `json:"previous_label,omitempty"`
 	Comment        *Comment         `json:"comment,omitempty"`
 	Correction     *CorrectionInput `json:"correction,omitempty"`
+	Undo           *UndoInput       `json:"undo,omitempty"`
 	Installation   *Installation    `json:"installation,omitempty"`
 	Added          []Repository     `json:"added,omitempty"`
 	Removed        []Repository     `json:"removed,omitempty"`
+	// MovedTo is, when an issue was transferred, what became of it; zero otherwise.
+	MovedTo IssueKey `json:"moved_to,omitzero"`
+	// TouchesConfig tells that a push may have changed what the repository's
+	// default branch says to the app: its configuration file or its workflows.
+	TouchesConfig bool `json:"touches_config,omitempty"`
 }
 
 // IssueKey is the key of the issue the event is about; it is zero for events
@@ -83,17 +97,33 @@ func (e Event) changedAt() time.Time {
 	if e.Issue == nil || e.Issue.UpdatedAt.IsZero() {
 		return e.ReceivedAt
 	}
-	if end := e.Issue.UpdatedAt.Add(time.Second - time.Microsecond); end.Before(e.ReceivedAt) {
-		return end
-	}
-	return e.ReceivedAt
+	return endOfSecond(e.Issue.UpdatedAt, e.ReceivedAt)
 }
 
 // Comment is a comment on an issue.
 type Comment struct {
-	ID     int64  `json:"id"`
-	Author Actor  `json:"author"`
-	Body   string `json:"body"`
+	ID        int64     `json:"id"`
+	Author    Actor     `json:"author"`
+	Body      string    `json:"body"`
+	CreatedAt time.Time `json:"created_at,omitzero"`
+	// ViaApp tells that an App wrote it, be it in a person's name.
+	ViaApp bool `json:"via_app,omitempty"`
+}
+
+// SaidAt is when the comment was made as far as can be told: GitHub gives whole
+// seconds, so the end of that second, but never after it was heard of.
+func (e Event) SaidAt() time.Time {
+	if e.Comment == nil || e.Comment.CreatedAt.IsZero() {
+		return e.ReceivedAt
+	}
+	return endOfSecond(e.Comment.CreatedAt, e.ReceivedAt)
+}
+
+func endOfSecond(at, latest time.Time) time.Time {
+	if end := at.Add(time.Second - time.Microsecond); end.Before(latest) {
+		return end
+	}
+	return latest
 }
 
 // CorrectionInput is what a person asks for: the field, the values it should

@@ -7,6 +7,7 @@ package triage
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -54,6 +55,41 @@ type Installation struct {
 	Suspended bool      `json:"suspended"`
 	Removed   bool      `json:"removed"`
 	UpdatedAt time.Time `json:"updated_at"`
+	// Grant is what its owner has accepted; nil when GitHub has not told yet.
+	Grant *Grant `json:"grant,omitempty"`
+}
+
+// Grant is what the owner of an installation lets the App see and do.
+type Grant struct {
+	// Permissions are levels (read, write, admin) by GitHub's names ("issues", "contents").
+	Permissions map[string]string `json:"permissions"`
+	// Events are the names of the webhook events that GitHub sends.
+	Events []string `json:"events"`
+	// RepositorySelection is "all" or "selected".
+	RepositorySelection string `json:"repository_selection"`
+	// SingleFiles are the paths that the permission single_file opens.
+	SingleFiles []string `json:"single_files"`
+}
+
+// Allows tells whether the installation's owner has granted the permission at
+// the level (read, write or admin) or above it. What GitHub has not told is not
+// granted.
+func (n Installation) Allows(permission, level string) bool {
+	if n.Grant == nil || n.Suspended || n.Removed {
+		return false
+	}
+	granted, wanted := permissionLevel(n.Grant.Permissions[permission]), permissionLevel(level)
+	return wanted > 0 && granted >= wanted
+}
+
+// AllowsFile tells whether the App may read the file at the path in the
+// installation's repositories.
+func (n Installation) AllowsFile(path string) bool {
+	return n.Allows("contents", "read") || n.Allows("single_file", "read") && slices.Contains(n.Grant.SingleFiles, path)
+}
+
+func permissionLevel(level string) int {
+	return slices.Index([]string{"", "read", "write", "admin"}, level)
 }
 
 // Repository is a repository the App is installed on.
@@ -64,6 +100,8 @@ type Repository struct {
 	Private        bool   `json:"private"`
 	// Removed tells that the App lost access (uninstalled, repository removed or deleted).
 	Removed bool `json:"removed,omitempty"`
+	// Archived tells that the repository can only be read.
+	Archived bool `json:"archived,omitempty"`
 }
 
 // Owner is the part of FullName before the slash.

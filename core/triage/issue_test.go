@@ -173,3 +173,33 @@ func TestSuperseded(t *testing.T) {
 		}
 	}
 }
+
+func TestInstallationAllows(t *testing.T) {
+	n := Installation{Grant: &Grant{
+		Permissions: map[string]string{"issues": "write", "metadata": "read", "checks": "odd", "single_file": "read"},
+		SingleFiles: []string{".github/dispatchai.yml"},
+	}}
+	for _, tc := range []struct {
+		permission, level string
+		want              bool
+	}{
+		{"issues", "read", true}, {"issues", "write", true}, {"issues", "admin", false}, {"metadata", "read", true}, {"metadata", "write", false},
+		{"checks", "read", false}, {"contents", "read", false}, {"issues", "", false}, {"issues", "odd", false}, {"", "read", false},
+	} {
+		if got := n.Allows(tc.permission, tc.level); got != tc.want {
+			t.Errorf("%s: %s is allowed: %v, want %v", tc.permission, tc.level, got, tc.want)
+		}
+	}
+	if !n.AllowsFile(".github/dispatchai.yml") || n.AllowsFile("README.md") {
+		t.Error("the single file is not the one that may be read")
+	}
+	n.Grant.Permissions["contents"] = "read"
+	if !n.AllowsFile("README.md") {
+		t.Error("with contents any file may be read")
+	}
+	for name, barred := range map[string]Installation{"suspended": {Grant: n.Grant, Suspended: true}, "removed": {Grant: n.Grant, Removed: true}, "never told": {}} {
+		if barred.Allows("issues", "read") || barred.AllowsFile("README.md") {
+			t.Errorf("%s: it is allowed something", name)
+		}
+	}
+}

@@ -58,9 +58,29 @@ func (s *priorityScale) value(r rank) string {
 	return [...]string{"critical", "high", "medium", "low"}[min(n, 3)]
 }
 
-// readLabel decides what a label means.
-func readLabel(name string) reading {
-	text := stripShortcodes(name)
+// readLabel decides what a label means. The description is asked what it is for
+// only where the name is a word of the repository's own, or none.
+func readLabel(name, description string) reading {
+	r := readName(name)
+	if description == "" || r == (reading{}) && normaliseWords(name) != "" {
+		return r
+	}
+	said := normaliseWords(description)
+	if ofProcess(said) {
+		return reading{}
+	}
+	if r.Field != FieldTags && r != (reading{}) || asksForMore(name) {
+		return r
+	}
+	if d := readDescription(said); d.Meaning != (Meaning{}) {
+		return d
+	}
+	return r
+}
+
+// readName reads a label's name.
+func readName(name string) reading {
+	text := stripOrdinal(stripShortcodes(name))
 	words := normaliseWords(text)
 	if words == "" {
 		return reading{}
@@ -70,10 +90,18 @@ func readLabel(name string) reading {
 	if by == byWord && field == FieldComponent && !strings.HasPrefix(strings.ToLower(text), "area-") && !strings.HasPrefix(strings.ToLower(text), "component-") {
 		field = "" // "package-manager" and "plugin api" name no field
 	}
+	if prefix == "d" && by != byLetter {
+		field = "" // "D-Trivial" is a difficulty, "d: examples" is none
+	}
 	if field == "" {
 		if by == byLetter && prefix == "i" && !isWorkflow(words) {
 			// "I-" is the letter some projects put before what an issue brings with it: "I-regression".
 			return tag(normaliseWords(rest))
+		}
+		if apart := splitCamel(text); apart != text {
+			if r := readPlain(normaliseWords(apart)); r.Field != FieldTags {
+				return r // "FeatureRequest", "WaitingForInfo", but not "TypeScript"
+			}
 		}
 		return readPlain(words)
 	}
@@ -87,6 +115,9 @@ func readLabel(name string) reading {
 		if v, fit := categoryOf(words); v != "" {
 			return reading{Meaning: Meaning{FieldCategory, v}, fit: fit}
 		}
+		if said == "tracking" || said == "meta" || said == "epic" {
+			return reading{}
+		}
 		return reading{Meaning: Meaning{FieldComponent, slug(said)}, prefixed: true}
 	}
 	r := readValue(field, said)
@@ -96,7 +127,13 @@ func readLabel(name string) reading {
 		return r
 	case by == byWord:
 		return readPlain(words) // "type system", "impact analysis"
-	case field == FieldCategory && len(prefix) > 1 && !isWorkflow(words):
+	case field == FieldSeverity:
+		if v, fit := categoryOf(said); v != "" && fit <= synonym && len(prefix) > 1 {
+			return reading{Meaning: Meaning{FieldCategory, v}, fit: looser} // "severity: security"
+		}
+	case field == FieldCategory && len(prefix) > 1 && (said == "critical" || said == "urgent" || said == "blocker"):
+		return reading{Meaning: Meaning{FieldPriority, "critical"}, fit: narrower} // "type: blocker", which often means a release
+	case field == FieldCategory && prefix != "t" && !isWorkflow(words):
 		return tag(said) // "kind/regression" is no category of ours, yet it tells something
 	}
 	return reading{}
@@ -121,11 +158,20 @@ func readPlain(words string) reading {
 	case numbered && rest == "":
 		return reading{rank: rank{true, n}}
 	case numbered:
-		if v, fit := priorityOf(rest); v != "" {
-			return reading{Meaning: Meaning{FieldPriority, v}, fit: fit} // "P1 - Critical"
+		// "P1 - Critical"; what follows another number says nothing that can be read.
+		v, fit := priorityOf(rest)
+		if v == "" {
+			return reading{}
 		}
+		return reading{Meaning: Meaning{FieldPriority, v}, fit: fit}
 	}
 	switch words {
+	case "nice to have":
+		return reading{Meaning: Meaning{FieldPriority, "low"}, fit: synonym}
+	case "easy":
+		return reading{Meaning: Meaning{FieldEffort, "small"}, fit: synonym}
+	case "hard":
+		return reading{Meaning: Meaning{FieldEffort, "large"}, fit: synonym}
 	case "critical", "urgent", "blocker":
 		return reading{Meaning: Meaning{FieldPriority, "critical"}, fit: synonym}
 	case "s0", "s1", "s2", "s3", "s4", "sev0", "sev1", "sev2", "sev3", "sev4":
@@ -245,6 +291,50 @@ func hasWord(words, word string) bool {
 	}
 	return false
 }
+
+// stripOrdinal removes the number by which a repository sorts its labels:
+// "00 - Bug", "0.kind: bug", but not that of a version.
+func stripOrdinal(name string) string {
+	rest := strings.TrimLeft(name, "0123456789")
+	if len(rest) == len(name) {
+		return name
+	}
+	for _, sign := range [...]string{" - ", ".", ") "} {
+		if after, ok := strings.CutPrefix(rest, sign); ok && len(after) > 1 && isLetter(after[0]) && isLetter(after[1]) {
+			return after
+		}
+	}
+	return name
+}
+
+func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
+
+// splitCamel parts the words of "FeatureRequest"; a name that is not written so stays as it is.
+func splitCamel(name string) string {
+	parts := 0
+	for i := range len(name) {
+		if !isLetter(name[i]) {
+			return name
+		}
+		if startsWord(name, i) {
+			parts++
+		}
+	}
+	if parts == 0 {
+		return name
+	}
+	var b strings.Builder
+	b.Grow(len(name) + parts)
+	for i := range len(name) {
+		if startsWord(name, i) {
+			b.WriteByte(' ')
+		}
+		b.WriteByte(name[i])
+	}
+	return b.String()
+}
+
+func startsWord(name string, i int) bool { return i > 0 && name[i] < 'a' && name[i-1] >= 'a' }
 
 // stripShortcodes removes ":shortcodes:" before and after a label's words; a
 // name that is nothing else stays as it is.

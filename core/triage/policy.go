@@ -134,7 +134,7 @@ type labelCase struct {
 	on   bool
 	last *LabelEvent // the newest in the history, nil: none
 
-	exists  bool // the taxonomy has it
+	exists  bool // the taxonomy has it and lets it be written
 	changed bool // row is not what the ledger holds
 	proven  bool // on, and the app put it there
 	unclear bool // the history does not explain what is on the issue
@@ -163,7 +163,11 @@ func labelCases(v LabelView) (map[string]*labelCase, []string) {
 		if c.want != nil {
 			continue
 		}
-		if _, c.exists = v.Taxonomy.Means(d.Name); c.exists {
+		c.exists = v.Taxonomy.Writable(d.Name)
+		if d.byRequest() {
+			_, c.exists = v.Taxonomy.Has(d.Name) // no answer of a classifier
+		}
+		if c.exists {
 			d.Name, _ = v.Taxonomy.Has(d.Name)
 		}
 		c.want = &d
@@ -278,6 +282,12 @@ func (c *labelCase) askedAfresh() bool {
 	return c.asked() && c.want.AskedAt.After(vetoed)
 }
 
+// ours tells whether the label, which is on the issue, is held to be the app's:
+// the ledger says so, and the history, which may lag, does not end in another's hand.
+func (c *labelCase) ours() bool {
+	return c.row != nil && c.row.State.Holds() && (!c.unclear || c.last == nil || c.last.Ours)
+}
+
 // taken tells whether a label that is not ours already decides the field.
 func (c *labelCase) taken(v LabelView, labels map[string]*labelCase) bool {
 	for _, name := range v.OnIssue {
@@ -285,7 +295,7 @@ func (c *labelCase) taken(v LabelView, labels map[string]*labelCase) bool {
 		if !ok || m.Field != c.want.Field {
 			continue
 		}
-		if other, known := labels[LabelKey(name)]; known && other.row != nil && other.row.State.Holds() {
+		if other, known := labels[LabelKey(name)]; known && other.ours() {
 			continue
 		}
 		if m.Value == c.want.Value || c.want.Source != SourceHuman && !c.want.Field.Multiple() {

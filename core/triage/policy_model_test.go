@@ -36,20 +36,25 @@ type world struct {
 	ledger      map[string]LedgerEntry
 	plugins     Classification
 	corrections []Correction
+	directives  Directives
 	applied     map[string]bool
 	revision    int
 	desired     desiredRow // what the label worker has been told
 	settled     int        // the revision that it has carried out
 
 	// How this world treats the app.
-	sloppy   bool // the store believes every observation, whatever its age
-	upfront  bool // the bot reads the history before its first plan
-	careful  bool // classify drops label changes that were superseded
-	lossy    bool
-	asked    map[string]time.Time // when each correction was truly made, by event
-	forgiven int                  // additions that only the history read first could have prevented
+	sloppy  bool // the store believes every observation, whatever its age
+	upfront bool // the bot reads the history before its first plan
+	careful bool // classify drops label changes that were superseded
+	lossy   bool
+	// suspended: the owner has suspended the App, which hears and does nothing.
+	suspended bool
+	asked     map[string]time.Time // when each correction was truly made, by event
+	undone    map[string]time.Time // plugins' labels, and when they were undone last
+	anew      time.Time            // when a person last asked the plugins to think again
+	forgiven  int                  // additions that only the history read first could have prevented
 	additions, removals, crashes,
-	vetoes, lifts int
+	vetoes, lifts, undos, suspensions, revivals int
 }
 
 type happening struct {
@@ -69,6 +74,7 @@ type webhook struct {
 type desiredRow struct {
 	labels   []DesiredLabel
 	revision int
+	at       time.Time
 }
 
 const ourBot, otherBot = "app[bot]", "other[bot]"
@@ -76,7 +82,7 @@ const ourBot, otherBot = "app[bot]", "other[bot]"
 func newWorld(seed uint64) *world {
 	w := &world{
 		r: rand.New(rand.NewPCG(seed, 0x6c6162656c)), now: start,
-		ledger: map[string]LedgerEntry{}, applied: map[string]bool{}, asked: map[string]time.Time{},
+		ledger: map[string]LedgerEntry{}, applied: map[string]bool{}, asked: map[string]time.Time{}, undone: map[string]time.Time{},
 	}
 	w.t = NewTaxonomy(named("kind/bug", "bug", "kind/feature", "ui", "sync", "wontfix"))
 	w.sloppy, w.upfront, w.careful, w.lossy = w.chance(0.5), w.chance(0.5), w.chance(0.5), w.chance(0.5)
@@ -85,7 +91,7 @@ func newWorld(seed uint64) *world {
 			w.change(l, true, []string{"ann", otherBot}[w.r.IntN(2)])
 		}
 	}
-	w.reclassify()
+	w.reclassify(false)
 	return w
 }
 
@@ -125,7 +131,7 @@ func (w *world) change(label string, add bool, by string) {
 	h := happening{label, add, by, w.now}
 	w.happened = append(w.happened, h)
 	w.tell("%s: %s %s; now on: %q", by, map[bool]string{true: "adds", false: "takes off"}[add], label, w.on)
-	if !w.lossy || w.chance(0.7) {
+	if !w.suspended && (!w.lossy || w.chance(0.7)) {
 		w.webhooks = append(w.webhooks, webhook{fmt.Sprintf("delivery-%d", len(w.happened)), h, slices.Clone(w.on), w.now})
 	}
 }
@@ -140,13 +146,36 @@ func (w *world) lastOf(label string, n int) *happening {
 	return nil
 }
 
-func (w *world) effective() Classification { return Effective(w.plugins, w.corrections) }
+func (w *world) effective() Classification {
+	return Effective(w.directives.Without(w.plugins), w.corrections)
+}
 
 func (w *world) want() []DesiredLabel { return DesiredLabels(w.effective(), w.t, nil) }
 
-// reclassify lets the plugins think again.
-func (w *world) reclassify() {
+// undo withdraws what the ledger says that the plugins put there.
+func (w *world) undo() {
 	w.revision++
+	var in UndoInput
+	for _, e := range slices.SortedFunc(maps.Values(w.ledger), func(a, b LedgerEntry) int { return strings.Compare(a.Name, b.Name) }) {
+		if e.Source == SourcePlugin && (e.State == LedgerIntended || e.State.Holds()) {
+			in.Answers = append(in.Answers, UndoneAnswer{Plugin: e.Plugin, Version: e.Version, Field: e.Field, Value: e.Value})
+			w.undone[e.Name] = w.now
+			w.undos++
+		}
+	}
+	w.directives = w.directives.With(Directives{Withdrawals: in.Withdrawals(fmt.Sprintf("undo-%d", w.revision), w.now)})
+	w.tell("an operator undoes %v", in.Answers)
+}
+
+// reclassify lets the plugins think again, because the text was edited or
+// because a person asked for it.
+func (w *world) reclassify(asked bool) {
+	w.revision++
+	if asked {
+		w.anew = w.now
+		w.directives = w.directives.With(Directives{AskedAnew: w.now})
+		w.tell("a person asks for it anew")
+	}
 	fields := map[Field]Answer{}
 	values := map[Field][]string{FieldCategory: {"bug", "feature", "question"}, FieldTags: {"ui", "sync"}}
 	for _, f := range []Field{FieldCategory, FieldTags} {
@@ -157,7 +186,10 @@ func (w *world) reclassify() {
 			n = w.r.IntN(3)
 		}
 		if n > 0 && w.chance(0.9) {
-			fields[f] = Answer{Values: picked[:n], Confidence: 0.3 + 0.7*w.r.Float64(), Source: SourcePlugin, Plugin: "rules"}
+			a := Answer{Values: picked[:n], Confidence: 0.3 + 0.7*w.r.Float64(), Source: SourcePlugin, Plugin: "rules"}
+			if left, any := w.directives.Withhold(f, a); any {
+				fields[f] = left
+			}
 		}
 	}
 	w.plugins = Classification{DeliveryID: fmt.Sprintf("classified-%d", w.revision), Fields: fields}
@@ -307,7 +339,7 @@ func (w *world) bot() iter.Seq[string] {
 			return
 		}
 		for _, d := range plan.Add {
-			w.judgeAddition(d, view, seen)
+			w.judgeAddition(d, row, view, seen)
 			w.change(d.Name, true, ourBot)
 		}
 		if !yield("added") {
@@ -340,8 +372,18 @@ func (w *world) bot() iter.Seq[string] {
 }
 
 // judgeAddition holds the bot to the rules as of when it read the issue.
-func (w *world) judgeAddition(d DesiredLabel, view LabelView, seen int) {
+func (w *world) judgeAddition(d DesiredLabel, row desiredRow, view LabelView, seen int) {
 	w.additions++
+	if w.suspended {
+		w.fail("%s is added while the App is suspended", d.Name)
+	}
+	// A row from before an undo may still be under way; the next one takes off what it adds.
+	if undone, any := w.undone[d.Name]; any && d.Source == SourcePlugin && row.at.After(undone) {
+		if !w.anew.After(undone) {
+			w.fail("%s is added, though it was undone at %.3f and nobody asked for it since", d.Name, undone.Sub(start).Seconds())
+		}
+		w.revivals++
+	}
 	if slices.Contains(view.OnIssue, d.Name) {
 		w.fail("%s is added, though it was on the issue", d.Name)
 	}
@@ -377,6 +419,9 @@ func (w *world) judgeAddition(d DesiredLabel, view LabelView, seen int) {
 
 func (w *world) judgeRemoval(e LedgerEntry, seen int) {
 	w.removals++
+	if w.suspended {
+		w.fail("%s is taken off while the App is suspended", e.Name)
+	}
 	if last := w.lastOf(e.Name, seen); last == nil || !last.added || last.by != ourBot {
 		w.fail("%s is taken off, though the app had not put it there: %+v", e.Name, last)
 	}
@@ -411,16 +456,33 @@ func (w *world) run() {
 			w.later()
 			w.correct()
 		case n < 27:
-			w.reclassify()
+			w.reclassify(w.chance(0.3))
+		case n < 29:
+			w.undo()
+			if !w.suspended && !busy && w.chance(0.7) { // it comes off, and then somebody knows better
+				w.desired = desiredRow{w.want(), w.revision, w.now}
+				for range w.bot() {
+				}
+				w.later()
+				w.reclassify(true)
+			}
+		case n < 30:
+			if w.suspended = !w.suspended; w.suspended {
+				w.suspensions++
+				stop() // whatever it was about to do is refused
+				busy = false
+			}
+			w.tell("suspended: %t", w.suspended)
 		case n < 42:
 			w.deliver()
 		case n < 52:
-			w.desired = desiredRow{w.want(), w.revision}
+			w.desired = desiredRow{w.want(), w.revision, w.now}
 		case n < 55 && busy:
 			stop()
 			w.crashes++
 			w.tell("the bot crashes")
 			busy = false
+		case w.suspended:
 		default:
 			if !busy && w.settled == w.desired.revision && !w.chance(0.2) {
 				continue
@@ -432,12 +494,13 @@ func (w *world) run() {
 		}
 	}
 	stop()
+	w.suspended = false
 	w.tell("all comes to rest")
 	for len(w.webhooks) > 0 {
 		w.receive(w.webhooks[0])
 		w.webhooks = w.webhooks[1:]
 	}
-	w.desired = desiredRow{w.want(), w.revision}
+	w.desired = desiredRow{w.want(), w.revision, w.now}
 	w.rest()
 }
 
@@ -523,11 +586,17 @@ func TestLabelModel(t *testing.T) {
 		sum.crashes += w.crashes
 		sum.vetoes += w.vetoes
 		sum.lifts += w.lifts
+		sum.undos += w.undos
+		sum.suspensions += w.suspensions
+		sum.revivals += w.revivals
 		sum.forgiven += w.forgiven
 	}
-	t.Logf("%d additions, %d removals, %d crashes, %d vetoes at rest, %d lifted by a request, %d additions forgiven for want of the history",
-		sum.additions, sum.removals, sum.crashes, sum.vetoes, sum.lifts, sum.forgiven)
-	for what, n := range map[string]int{"additions": sum.additions, "removals": sum.removals, "crashes": sum.crashes, "vetoes": sum.vetoes, "lifts": sum.lifts} {
+	t.Logf("%d additions, %d removals, %d crashes, %d suspensions, %d vetoes at rest, %d lifted by a request, %d labels undone, %d of them back by a request, %d additions forgiven for want of the history",
+		sum.additions, sum.removals, sum.crashes, sum.suspensions, sum.vetoes, sum.lifts, sum.undos, sum.revivals, sum.forgiven)
+	for what, n := range map[string]int{
+		"additions": sum.additions, "removals": sum.removals, "crashes": sum.crashes, "vetoes": sum.vetoes, "lifts": sum.lifts,
+		"undos": sum.undos, "suspensions": sum.suspensions, "revivals": sum.revivals * 100, // it takes a rare chain of events
+	} {
 		if n*20 < *modelRuns {
 			t.Errorf("the model saw only %d %s in %d runs; it proves little", n, what, *modelRuns)
 		}

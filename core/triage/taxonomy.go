@@ -1,6 +1,8 @@
 package triage
 
 import (
+	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -31,7 +33,18 @@ type Taxonomy struct {
 type knownLabel struct {
 	name    string
 	meaning Meaning // zero: the label says nothing a classifier may say
-	reading int     // where NewTaxonomy keeps what the name says
+	never   bool    // understood, but not to be written
+	reading int     // where NewTaxonomyWith keeps what the label says
+}
+
+// TaxonomyOptions are what a repository says about its labels beyond their
+// names and descriptions. The zero value says nothing.
+type TaxonomyOptions struct {
+	// Labels is the part of the configuration that speaks of labels.
+	Labels LabelConfig
+	// Reacting are globs of the labels that the repository's workflows react to.
+	// They are understood, but not written unless Labels.Allow says so.
+	Reacting []string
 }
 
 // LabelKey is the form in which two names of the same label are equal: GitHub
@@ -45,18 +58,30 @@ func LabelKey(name string) string {
 	return strings.ToLower(name)
 }
 
-// NewTaxonomy reads a repository's label set. Category, priority, severity and
+// NewTaxonomy is NewTaxonomyWith for a repository that says nothing of its labels.
+func NewTaxonomy(labels []RepositoryLabel) Taxonomy {
+	return NewTaxonomyWith(labels, TaxonomyOptions{})
+}
+
+// NewTaxonomyWith reads a repository's label set. Category, priority, severity and
 // effort always offer their canonical values; component and tags offer what the
 // repository has labels for. Labels that record a maintainer's decision or drive
 // automation ("wontfix", "status: accepted", "ok-to-test") have no meaning here,
-// so that no classifier can ask for them.
+// so that no classifier can ask for them. A description counts where the name
+// says nothing of a closed field.
 //
 // Where several labels mean the same, all of them are understood and one is
 // written: a label that names the value rather than something near it, then one
 // that names its field ("kind/bug" before "bug"), then the first by name. A
 // label that means less than the value ("crash" of a bug, "refactoring" of
 // maintenance) is understood but never written. The order of labels does not matter.
-func NewTaxonomy(labels []RepositoryLabel) Taxonomy {
+//
+// What the configuration maps has the last word on what a label means, and the
+// values it maps are written as it says or not at all. Nothing is written that
+// Labels.Never names, that workflows react to or whose name drives automation
+// ("ok-to-test"), the latter two unless Labels.Allow names it.
+func NewTaxonomyWith(labels []RepositoryLabel, options TaxonomyOptions) Taxonomy {
+	mapped := mappedLabels(options.Labels.Map)
 	t := Taxonomy{
 		options: make(map[Field][]Option, 6),
 		labels:  make(map[string]knownLabel, len(labels)),
@@ -64,7 +89,7 @@ func NewTaxonomy(labels []RepositoryLabel) Taxonomy {
 	readings := make([]reading, len(labels))
 	scale := priorityScale{}
 	for i, l := range labels {
-		readings[i] = readLabel(l.Name)
+		readings[i] = readLabel(l.Name, l.Description)
 		scale.note(readings[i].rank)
 		if key := LabelKey(l.Name); t.labels[key].name == "" || l.Name < t.labels[key].name {
 			t.labels[key] = knownLabel{name: l.Name, reading: i}
@@ -81,29 +106,41 @@ func NewTaxonomy(labels []RepositoryLabel) Taxonomy {
 		if r.rank.valid {
 			r.Meaning = Meaning{FieldPriority, scale.value(r.rank)}
 		}
-		known.meaning = r.Meaning
+		m, burden := r.Meaning, r.burden()
+		choice, named := mapped.labels[key]
+		switch {
+		case named:
+			m, burden = choice.Meaning, choice.place
+		case matchesAny(options.Labels.Ignore, l.Name):
+			m = Meaning{}
+		}
+		if m != (Meaning{}) {
+			// Where the name drives automation, only the mapping gives it a meaning.
+			known.never = options.never(l.Name, matchesAny(options.Reacting, l.Name) || r.Meaning == (Meaning{}) && drivesAutomation(normaliseWords(l.Name)))
+		}
+		known.meaning = m
 		t.labels[key] = known
-		if r.Meaning == (Meaning{}) || r.fit == narrower {
+		if m == (Meaning{}) || known.never || mapped.values[m] && (!named || choice.place > 0) || !named && r.fit == narrower {
 			continue
 		}
-		c, taken := chosen[r.Meaning]
-		if burden := r.burden(); !taken || burden < c.burden || burden == c.burden && l.Name < c.label.Name {
-			chosen[r.Meaning] = candidate{l, burden}
+		c, taken := chosen[m]
+		if !taken || burden < c.burden || burden == c.burden && l.Name < c.label.Name {
+			chosen[m] = candidate{l, burden}
 		}
 	}
 
 	for _, closed := range closedFields {
-		options := make([]Option, len(closed.values))
+		offered := make([]Option, len(closed.values))
 		for i, v := range closed.values {
-			options[i].Value = v
+			offered[i].Value = v
 			if c, ok := chosen[Meaning{closed.field, v}]; ok {
-				options[i].Label, options[i].Description = c.label.Name, c.label.Description
+				offered[i].Label, offered[i].Description = c.label.Name, c.label.Description
 			}
 		}
-		t.options[closed.field] = options
+		t.options[closed.field] = offered
 	}
 	for m, c := range chosen {
-		if m.Field == FieldComponent || m.Field == FieldTags {
+		if !m.Field.closed() {
 			t.options[m.Field] = append(t.options[m.Field], Option{Value: m.Value, Label: c.label.Name, Description: c.label.Description})
 		}
 	}
@@ -111,6 +148,82 @@ func NewTaxonomy(labels []RepositoryLabel) Taxonomy {
 		slices.SortFunc(t.options[f], func(a, b Option) int { return strings.Compare(a.Value, b.Value) })
 	}
 	return t
+}
+
+// never tells whether a label that means something must not be written. acts
+// tells that it sets something in motion.
+func (o TaxonomyOptions) never(name string, acts bool) bool {
+	return matchesAny(o.Labels.Never, name) || acts && !matchesAny(o.Labels.Allow, name)
+}
+
+// mapping is LabelConfig.Map the other way round.
+type mapping struct {
+	values map[Meaning]bool
+	labels map[string]mappedLabel // by LabelKey
+}
+
+type mappedLabel struct {
+	Meaning
+	place int // 0: the one to write
+}
+
+// mappedLabels turns the map round. Of a label that stands at several values,
+// which a configuration file may not say, the first in the order of fields and
+// values counts.
+func mappedLabels(in map[Field]map[string][]string) mapping {
+	if len(in) == 0 {
+		return mapping{}
+	}
+	m := mapping{values: make(map[Meaning]bool), labels: make(map[string]mappedLabel)}
+	for _, f := range Fields() {
+		for _, v := range slices.Sorted(maps.Keys(in[f])) {
+			value, ok := CanonicalValue(f, v)
+			if !ok {
+				continue
+			}
+			meaning := Meaning{f, value}
+			m.values[meaning] = true
+			for place, name := range in[f][v] {
+				if _, taken := m.labels[LabelKey(name)]; !taken {
+					m.labels[LabelKey(name)] = mappedLabel{meaning, place}
+				}
+			}
+		}
+	}
+	return m
+}
+
+// Taxonomy is the repository's taxonomy under its configuration. reacting are
+// globs of the labels that its workflows react to.
+func (c RepositoryConfig) Taxonomy(labels []RepositoryLabel, reacting []string) Taxonomy {
+	return NewTaxonomyWith(labels, TaxonomyOptions{Labels: c.Labels, Reacting: reacting})
+}
+
+// LabelFaults says where the label mapping does not fit the labels that the
+// repository has, or cannot be followed. They keep no configuration from being
+// in force: what they speak of is not written.
+func (c RepositoryConfig) LabelFaults(labels []RepositoryLabel, reacting []string) []ConfigFault {
+	t := c.Taxonomy(labels, reacting)
+	var faults []ConfigFault
+	for _, f := range Fields() {
+		for _, v := range slices.Sorted(maps.Keys(c.Labels.Map[f])) {
+			for place, name := range c.Labels.Map[f][v] {
+				fault := ConfigFault{Path: fmt.Sprintf("labels.map.%s.%s", f, v)}
+				switch _, has := t.Has(name); {
+				case !has:
+					fault.Message = fmt.Sprintf("the repository has no label %q; create it, or name one that it has", name)
+				case place == 0 && !t.Writable(name) && matchesAny(c.Labels.Never, name):
+					fault.Message = fmt.Sprintf("the label %q is not written, because labels.never names it too", name)
+				case place == 0 && !t.Writable(name):
+					fault.Message = fmt.Sprintf("the label %q is not written, because a workflow reacts to it or its name is one that drives automation; name it in labels.allow if that is well", name)
+				default:
+					continue
+				}
+				faults = append(faults, fault)
+			}
+		}
+	}
+	return faults
 }
 
 // Options lists what a field may be. The slice must not be changed.
@@ -138,6 +251,13 @@ func (t Taxonomy) Label(f Field, value string) (string, bool) {
 func (t Taxonomy) Means(label string) (Meaning, bool) {
 	m := t.labels[LabelKey(label)].meaning
 	return m, m != Meaning{}
+}
+
+// Writable tells whether the label may be put on an issue: it means something,
+// and nothing forbids writing it.
+func (t Taxonomy) Writable(label string) bool {
+	l := t.labels[LabelKey(label)]
+	return l.meaning != Meaning{} && !l.never
 }
 
 // Has tells whether the repository defines the label, and gives its spelling.

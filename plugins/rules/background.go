@@ -2,7 +2,6 @@ package rules
 
 import (
 	_ "embed"
-	"math"
 	"strconv"
 	"strings"
 )
@@ -13,8 +12,8 @@ import (
 //go:embed background.txt
 var backgroundWords string
 
-// background estimates in how many of a thousand issues a word stands. It takes
-// the place of a repository's own counts, which an embedding cannot wait for.
+// background estimates in how many of a thousand issues a word stands, for as
+// long as a repository has few of its own to count in.
 type background struct {
 	perMille map[string]float64
 }
@@ -44,8 +43,7 @@ func newBackground() *background {
 // not in the table.
 func (b *background) share(word string) float64 { return b.perMille[word] / backgroundIssues }
 
-// idf is how telling a word is: near 0 for those in every issue, most for those
-// that the table does not know.
-func (b *background) idf(lower []byte) float64 {
-	return math.Log((1 + backgroundIssues) / (1 + max(unknownWord, b.perMille[string(lower)])))
+// commonness is the estimate for a word of a text, in a thousand issues.
+func (b *background) commonness(lower []byte) uint16 {
+	return uint16(max(unknownWord, b.perMille[string(lower)]))
 }

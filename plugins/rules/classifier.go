@@ -21,7 +21,7 @@ import (
 const Version = "1.0.0"
 
 // Classifier is the sdk.Classifier of this package; it is an sdk.Configurer and
-// an sdk.Embedder too. Make one with New. All methods may be called from many
+// an sdk.TermEmbedder too. Make one with New. All methods may be called from many
 // goroutines at once.
 type Classifier struct {
 	lexicon    *lexicon
@@ -32,9 +32,9 @@ type Classifier struct {
 }
 
 var (
-	_ sdk.Classifier = (*Classifier)(nil)
-	_ sdk.Configurer = (*Classifier)(nil)
-	_ sdk.Embedder   = (*Classifier)(nil)
+	_ sdk.Classifier   = (*Classifier)(nil)
+	_ sdk.Configurer   = (*Classifier)(nil)
+	_ sdk.TermEmbedder = (*Classifier)(nil)
 )
 
 // scratch is the memory that one call works in.
@@ -63,7 +63,7 @@ func (c *Classifier) Describe() sdk.Description {
 		Name:      "rules",
 		Version:   Version,
 		Fields:    []sdk.Field{sdk.Category, sdk.Priority, sdk.Severity, sdk.Component, sdk.Tags, sdk.Effort},
-		Embedding: &sdk.EmbeddingModel{Name: embeddingName, Dimensions: embeddingSize},
+		Embedding: &sdk.EmbeddingModel{Name: embeddingName, Terms: true},
 	}
 }
 

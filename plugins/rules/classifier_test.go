@@ -145,7 +145,7 @@ func plain(t testing.TB, text string) {
 
 func TestDescribe(t *testing.T) {
 	d := New().Describe()
-	if d.Name != "rules" || d.Version != "1.0.0" || d.Embedding == nil || d.Embedding.Dimensions != 1024 {
+	if d.Name != "rules" || d.Version != "1.0.0" || d.Embedding == nil || !d.Embedding.Terms {
 		t.Errorf("got %+v", d)
 	}
 }

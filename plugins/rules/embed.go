@@ -9,38 +9,34 @@ import (
 	"github.com/dispatchai/dispatchai/plugins/sdk"
 )
 
-// The space of the embeddings. A change to how they are made needs a new name.
-const (
-	embeddingName = "hash-1024-v1"
-	embeddingSize = 1024
-)
+// embeddingName names what the terms stand for. A change to how texts are cut
+// or hashed needs a new name.
+const embeddingName = "words-v2"
 
-// Embed turns each text into a vector of 1024 numbers and length one, by which
-// issues that share telling words are near to each other: signed feature
-// hashing of the words of title and body, weighted (1+ln tf)·idf. Words that
-// every issue has weigh nothing. A text without a telling word gives the zero
-// vector, which is like nothing. The same text gives the same vector on every
-// machine.
-func (c *Classifier) Embed(ctx context.Context, texts []sdk.Text) ([][]float32, error) {
+// EmbedTerms gives the words of each text, title and body alike: by those that
+// are telling in a repository, its issues are found to be near to each other.
+// How telling a word is, the host finds out; in how many issues anywhere it
+// stands, as far as known, is its share. Of a text with more than
+// sdk.MaxTerms words the first are taken. The same text gives the same terms
+// on every machine.
+func (c *Classifier) EmbedTerms(ctx context.Context, texts []sdk.Text) ([][]sdk.Term, error) {
 	s := c.scratch.Get().(*scratch)
 	defer c.scratch.Put(s)
-	flat := make([]float32, len(texts)*embeddingSize)
-	out := make([][]float32, len(texts))
+	out := make([][]sdk.Term, len(texts))
 	for i, t := range texts {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		out[i] = flat[i*embeddingSize : (i+1)*embeddingSize : (i+1)*embeddingSize]
-		s.embed(c.background, t, out[i])
+		out[i] = s.embed(c.background, t)
 	}
 	return out, nil
 }
 
 // term is a distinct word of a text.
 type term struct {
-	hash       uint64
+	id         uint32
 	count      int32
-	start, end int32 // into the cleaned text, for the weight
+	start, end int32 // into the cleaned text, for the share
 	class      string
 }
 
@@ -59,33 +55,37 @@ func (t *termTable) reset() {
 	}
 }
 
-func (t *termTable) add(hash uint64, start, end int, class string) {
+// add counts a word. Once there are as many as may be, no further ones come in.
+func (t *termTable) add(id uint32, start, end int, class string) {
 	if 2*len(t.terms) >= len(t.slots) {
 		t.slots = make([]int32, 2*len(t.slots))
 		for i := range t.terms {
-			at := t.terms[i].hash & uint64(len(t.slots)-1)
+			at := t.terms[i].id & uint32(len(t.slots)-1)
 			for t.slots[at] != 0 {
-				at = (at + 1) & uint64(len(t.slots)-1)
+				at = (at + 1) & uint32(len(t.slots)-1)
 			}
 			t.slots[at] = int32(i + 1)
 		}
 	}
-	mask := uint64(len(t.slots) - 1)
-	for at := hash & mask; ; at = (at + 1) & mask {
+	mask := uint32(len(t.slots) - 1)
+	for at := id & mask; ; at = (at + 1) & mask {
 		switch n := t.slots[at]; {
 		case n == 0:
-			t.terms = append(t.terms, term{hash, 1, int32(start), int32(end), class})
+			if len(t.terms) == sdk.MaxTerms {
+				return
+			}
+			t.terms = append(t.terms, term{id, 1, int32(start), int32(end), class})
 			t.slots[at] = int32(len(t.terms))
 			return
-		case t.terms[n-1].hash == hash:
+		case t.terms[n-1].id == id:
 			t.terms[n-1].count++
 			return
 		}
 	}
 }
 
-// embed fills out, which is all zeros, with the vector of a text.
-func (s *scratch) embed(b *background, text sdk.Text, out []float32) {
+// embed gives the terms of a text, in fresh memory.
+func (s *scratch) embed(b *background, text sdk.Text) []sdk.Term {
 	s.text = appendClean(s.text[:0], text.Title, maxTitle)
 	s.text = append(s.text, '\n')
 	s.text = appendClean(s.text, text.Body, maxBody)
@@ -121,29 +121,15 @@ func (s *scratch) embed(b *background, text sdk.Text, out []float32) {
 		}
 		i = j
 	}
-	var vector [embeddingSize]float64
-	for _, t := range s.terms.terms {
+	out := make([]sdk.Term, len(s.terms.terms))
+	for i, t := range s.terms.terms {
 		word := s.lower[t.start:t.end]
 		if t.class != "" {
 			word = []byte(t.class)
 		}
-		w := (1 + math.Log(float64(t.count))) * b.idf(word)
-		if t.hash>>63 == 1 {
-			w = -w
-		}
-		vector[t.hash%embeddingSize] += w
+		out[i] = sdk.Term{ID: t.id, Weight: float32(1 + math.Log(float64(t.count))), Share: b.commonness(word)}
 	}
-	length := 0.0
-	for _, v := range vector {
-		length += v * v
-	}
-	if length == 0 {
-		return
-	}
-	length = math.Sqrt(length)
-	for i, v := range vector {
-		out[i] = float32(v / length)
-	}
+	return out
 }
 
 // ideographs adds the word lower[i:j]; one in a script that sets no blanks
@@ -165,9 +151,9 @@ func (s *scratch) ideographs(i, j int) {
 	}
 }
 
-// hashOf is FNV-1a with a final mix, so that all of its bits can be used. It is
-// written out because vectors are stored: it must never change.
-func hashOf(word []byte) uint64 {
+// hashOf is the upper half of FNV-1a with a final mix, so that all of its bits
+// can be used. It is written out because terms are stored: it must never change.
+func hashOf(word []byte) uint32 {
 	h := uint64(14695981039346656037)
 	for _, b := range word {
 		h = (h ^ uint64(b)) * 1099511628211
@@ -176,5 +162,5 @@ func hashOf(word []byte) uint64 {
 	h *= 0xff51afd7ed558ccd
 	h ^= h >> 33
 	h *= 0xc4ceb9fe1a85ec53
-	return h ^ h>>33
+	return uint32((h ^ h>>33) >> 32)
 }

@@ -49,6 +49,28 @@ type Embedder interface {
 	Embed(ctx context.Context, texts []Text) ([][]float32, error)
 }
 
+// TermEmbedder is a Classifier that gives the terms of a text, such as its
+// words, where an Embedder gives a finished vector. The host weighs each term by
+// how few of the repository's own issues have it (inverse document frequency),
+// which a plugin cannot know, and finds the issues that share the telling ones.
+type TermEmbedder interface {
+	// EmbedTerms gives the terms of each text, at most MaxTerms and none twice.
+	EmbedTerms(ctx context.Context, texts []Text) ([][]Term, error)
+}
+
+// Term is what a text consists of, as a TermEmbedder sees it.
+type Term struct {
+	// ID is a hash of the term. Stored terms are compared with new ones, so what
+	// an ID stands for must never change under one EmbeddingModel.Name.
+	ID uint32
+	// Weight says how much the term stands out within its text: above 0, at most
+	// MaxTermWeight. For words, 1 + ln(how often the word stands in it) is good.
+	Weight float32
+	// Share is in how many of a thousand issues anywhere the term stands, 0 to
+	// 1,000. It counts for as long as a repository has few issues of its own.
+	Share uint16
+}
+
 // Learner is a Classifier that learns from labelled issues and corrections.
 type Learner interface {
 	// Fit makes a model of one repository from all of its examples. The model
@@ -69,7 +91,8 @@ type Description struct {
 	Version string
 	// Fields lists what the classifier may set.
 	Fields []Field
-	// Embedding is set when, and only when, the classifier is an Embedder.
+	// Embedding is set when, and only when, the classifier is an Embedder or, with
+	// Terms set, a TermEmbedder.
 	Embedding *EmbeddingModel
 	// MaxBatch is the most issues the host may send in one call; 0 leaves it to
 	// the host (256). A batch must end within the host's deadline, 30 seconds
@@ -81,7 +104,9 @@ type Description struct {
 // model are ever compared.
 type EmbeddingModel struct {
 	Name       string
-	Dimensions int // at most 1536
+	Dimensions int // at most 1536; 0 when Terms is set
+	// Terms tells that the classifier is a TermEmbedder.
+	Terms bool
 }
 
 // Request is one issue to classify, with what is known around it.

@@ -82,6 +82,8 @@
 // # More than classifying
 //
 // A classifier that is also an Embedder gives the vectors by which similar
-// issues are found; one that is also a Learner learns from corrections. Both
-// are optional: what a classifier does not implement, the host does not ask for.
+// issues are found; a TermEmbedder gives the words instead, and the host weighs
+// them by the repository's own issues. One that is also a Learner learns from
+// corrections. All are optional: what a classifier does not implement, the host
+// does not ask for.
 package sdk

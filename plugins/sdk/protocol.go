@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"unicode"
 	"unicode/utf8"
 )
@@ -36,6 +37,10 @@ const (
 	MaxAssignees = 10
 	// MaxDimensions bounds an embedding.
 	MaxDimensions = 1536
+	// MaxTerms, MaxTermWeight and MaxTermShare bound what a TermEmbedder gives for a text.
+	MaxTerms      = 2048
+	MaxTermWeight = 64
+	MaxTermShare  = 1000
 	// MaxModelBytes bounds a fitted model.
 	MaxModelBytes = 256 << 20
 )
@@ -77,7 +82,10 @@ func (d Description) Validate() error {
 		if e.Name == "" || len(e.Name) > 128 || !printable(e.Name) {
 			faults = append(faults, fmt.Errorf("the embedding model's name %q must be 1 to 128 bytes of printable text", bounded(e.Name)))
 		}
-		if e.Dimensions < 1 || e.Dimensions > MaxDimensions {
+		switch {
+		case e.Terms && e.Dimensions != 0:
+			faults = append(faults, fmt.Errorf("the embedding has %d dimensions and is of terms; terms have none", e.Dimensions))
+		case !e.Terms && (e.Dimensions < 1 || e.Dimensions > MaxDimensions):
 			faults = append(faults, fmt.Errorf("the embedding has %d dimensions; 1 to %d are possible", e.Dimensions, MaxDimensions))
 		}
 	}
@@ -88,6 +96,28 @@ var (
 	namePattern    = regexp.MustCompile(`^[a-z][a-z0-9-]{0,62}$`)
 	versionPattern = regexp.MustCompile(`^v?(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$`)
 )
+
+// CheckTerms says what is wrong with the terms of a text, nil when nothing is.
+func CheckTerms(terms []Term) error {
+	if len(terms) > MaxTerms {
+		return fmt.Errorf("a text has %d terms; at most %d are possible", len(terms), MaxTerms)
+	}
+	ids := make([]uint32, len(terms))
+	for i, t := range terms {
+		if !(t.Weight > 0 && t.Weight <= MaxTermWeight) {
+			return fmt.Errorf("a term has the weight %v; it must be above 0 and at most %d", t.Weight, MaxTermWeight)
+		}
+		if t.Share > MaxTermShare {
+			return fmt.Errorf("a term stands in %d of %d issues", t.Share, MaxTermShare)
+		}
+		ids[i] = t.ID
+	}
+	slices.Sort(ids)
+	if len(slices.Compact(ids)) != len(terms) {
+		return errors.New("a term stands twice among those of a text")
+	}
+	return nil
+}
 
 // bounded keeps an error message readable whatever a plugin calls itself.
 func bounded(s string) string { return cut(s, 80) }

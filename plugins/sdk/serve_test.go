@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -255,6 +256,9 @@ func TestUnfitClassifiers(t *testing.T) {
 		"semantic version":      described{Description{Name: "a", Version: "one"}},
 		"not a field":           described{Description{Name: "a", Version: "1.0.0", Fields: []Field{"colour"}}},
 		"has no Embed method":   described{Description{Name: "a", Version: "1.0.0", Embedding: &EmbeddingModel{Name: "m", Dimensions: 3}}},
+		"terms have none":       described{Description{Name: "a", Version: "1.0.0", Embedding: &EmbeddingModel{Name: "m", Dimensions: 3, Terms: true}}},
+		"no EmbedTerms method":  described{Description{Name: "a", Version: "1.0.0", Embedding: &EmbeddingModel{Name: "m", Terms: true}}},
+		"must name the Embeddi": termed{described{Description{Name: "a", Version: "1.0.0"}}},
 		"1 to 1536 are possibl": described{Description{Name: "a", Version: "1.0.0", Embedding: &EmbeddingModel{Name: "m", Dimensions: 3000}}},
 	} {
 		if _, err := newServer(c, 0, Logger()); err == nil || !strings.Contains(err.Error(), want) {
@@ -267,6 +271,37 @@ type described struct{ d Description }
 
 func (d described) Describe() Description                           { return d.d }
 func (described) Classify(context.Context, Request) (Result, error) { return Result{}, nil }
+
+type termed struct{ described }
+
+func (termed) EmbedTerms(_ context.Context, texts []Text) ([][]Term, error) {
+	out := make([][]Term, len(texts))
+	for i, t := range texts {
+		out[i] = []Term{{ID: uint32(len(t.Title)), Weight: 1.5, Share: 7}, {ID: 9, Weight: 2}}
+	}
+	return out[:min(len(out), 2)], nil
+}
+
+// Terms go over the wire as they are, and one list too few is an error.
+func TestEmbedTerms(t *testing.T) {
+	client := dial(t, termed{described{Description{Name: "a", Version: "1.0.0", Embedding: &EmbeddingModel{Name: "m", Terms: true}}}}, 0)
+	d, err := client.Describe(limited(t), &pb.DescribeRequest{})
+	if err != nil || !d.GetEmbedding().GetTerms() || !slices.Contains(d.GetCapabilities(), pb.Capability_CAPABILITY_EMBED) {
+		t.Errorf("%v %v", d, err)
+	}
+	texts := []*pb.Text{{Title: "abc"}, {}}
+	r, err := client.Embed(limited(t), &pb.EmbedRequest{Texts: texts})
+	if err != nil || len(r.GetVectors()) != 2 {
+		t.Fatal(r, err)
+	}
+	v := r.GetVectors()[0]
+	if !slices.Equal(v.GetTerms(), []uint32{3, 9}) || !slices.Equal(v.GetWeights(), []float32{1.5, 2}) || !slices.Equal(v.GetShares(), []uint32{7, 0}) || len(v.GetValues()) != 0 {
+		t.Errorf("%v", v)
+	}
+	if _, err := client.Embed(limited(t), &pb.EmbedRequest{Texts: append(texts, &pb.Text{})}); status.Code(err) != codes.Internal {
+		t.Errorf("for too few lists: %v", err)
+	}
+}
 
 // A plugin ends when its standard input does, which is when its host does,
 // though the parent process lives.

@@ -44,13 +44,27 @@ func newServer(c Classifier, parallel int, log *slog.Logger) (*server, error) {
 	if err := d.Validate(); err != nil {
 		return nil, fmt.Errorf("the classifier's description is not valid: %w", err)
 	}
-	if _, embeds := c.(Embedder); embeds != (d.Embedding != nil) {
-		if embeds {
-			return nil, errors.New("the classifier has an Embed method, so its description must name the Embedding")
-		}
-		return nil, errors.New("the description names an Embedding, but the classifier has no Embed method")
+	if err := checkEmbedding(c, d.Embedding); err != nil {
+		return nil, err
 	}
 	return &server{classifier: c, description: d, parallel: parallel, log: log}, nil
+}
+
+// checkEmbedding sees to it that a classifier embeds as its description says.
+func checkEmbedding(c Classifier, model *EmbeddingModel) error {
+	_, vectors := c.(Embedder)
+	_, terms := c.(TermEmbedder)
+	switch {
+	case vectors && terms:
+		return errors.New("the classifier has an Embed and an EmbedTerms method; only one is possible")
+	case (vectors || terms) && model == nil:
+		return errors.New("the classifier has an Embed or EmbedTerms method, so its description must name the Embedding")
+	case model != nil && !model.Terms && !vectors:
+		return errors.New("the description names an Embedding, but the classifier has no Embed method")
+	case model != nil && model.Terms && !terms:
+		return errors.New("the description names an Embedding of terms, but the classifier has no EmbedTerms method")
+	}
+	return nil
 }
 
 func (s *server) Describe(context.Context, *pb.DescribeRequest) (*pb.DescribeResponse, error) {
@@ -58,7 +72,7 @@ func (s *server) Describe(context.Context, *pb.DescribeRequest) (*pb.DescribeRes
 	if _, ok := s.classifier.(Configurer); ok {
 		capabilities = append(capabilities, pb.Capability_CAPABILITY_CONFIGURE)
 	}
-	if _, ok := s.classifier.(Embedder); ok {
+	if s.description.Embedding != nil {
 		capabilities = append(capabilities, pb.Capability_CAPABILITY_EMBED)
 	}
 	if _, ok := s.classifier.(Learner); ok {
@@ -156,25 +170,39 @@ func (s *server) classify(ctx context.Context, repositories []*Repository, item 
 }
 
 func (s *server) Embed(ctx context.Context, r *pb.EmbedRequest) (*pb.EmbedResponse, error) {
-	e, ok := s.classifier.(Embedder)
-	if !ok {
-		return nil, s.unimplemented("Embed")
-	}
 	texts := make([]Text, len(r.GetTexts()))
 	for i, t := range r.GetTexts() {
 		texts[i] = Text{Title: t.GetTitle(), Body: t.GetBody()}
 	}
-	vectors, err := e.Embed(ctx, texts)
-	if err != nil {
-		return nil, s.failed(ctx, "Embed", err)
+	block := make([]pb.Vector, len(texts))
+	switch e := s.classifier.(type) {
+	case Embedder:
+		vectors, err := e.Embed(ctx, texts)
+		if err != nil {
+			return nil, s.failed(ctx, "Embed", err)
+		}
+		if len(vectors) != len(texts) {
+			return nil, status.Errorf(codes.Internal, "Embed gave %d vectors for %d texts", len(vectors), len(texts))
+		}
+		for i, v := range vectors {
+			block[i].Values = v
+		}
+	case TermEmbedder:
+		terms, err := e.EmbedTerms(ctx, texts)
+		if err != nil {
+			return nil, s.failed(ctx, "EmbedTerms", err)
+		}
+		if len(terms) != len(texts) {
+			return nil, status.Errorf(codes.Internal, "EmbedTerms gave the terms of %d texts instead of %d", len(terms), len(texts))
+		}
+		for i, t := range terms {
+			termsToProto(t, &block[i])
+		}
+	default:
+		return nil, s.unimplemented("Embed")
 	}
-	if len(vectors) != len(texts) {
-		return nil, status.Errorf(codes.Internal, "Embed gave %d vectors for %d texts", len(vectors), len(texts))
-	}
-	block := make([]pb.Vector, len(vectors))
-	response := &pb.EmbedResponse{Vectors: make([]*pb.Vector, len(vectors))}
-	for i, v := range vectors {
-		block[i].Values = v
+	response := &pb.EmbedResponse{Vectors: make([]*pb.Vector, len(texts))}
+	for i := range block {
 		response.Vectors[i] = &block[i]
 	}
 	return response, nil

@@ -163,9 +163,18 @@ func descriptionToProto(d Description, capabilities []pb.Capability) *pb.Describ
 		out.Fields = append(out.Fields, fieldToProto(f))
 	}
 	if e := d.Embedding; e != nil {
-		out.Embedding = &pb.EmbeddingModel{Name: e.Name, Dimensions: uint32(e.Dimensions)}
+		out.Embedding = &pb.EmbeddingModel{Name: e.Name, Dimensions: uint32(e.Dimensions), Terms: e.Terms}
 	}
 	return out
+}
+
+func termsToProto(terms []Term, out *pb.Vector) {
+	out.Terms = make([]uint32, len(terms))
+	out.Weights = make([]float32, len(terms))
+	out.Shares = make([]uint32, len(terms))
+	for i, t := range terms {
+		out.Terms[i], out.Weights[i], out.Shares[i] = t.ID, t.Weight, uint32(t.Share)
+	}
 }
 
 // resultToProto writes the fields in the order of their numbers, so that the

@@ -1,6 +1,7 @@
 import { createRootRoute, createRoute, createRouter } from "@tanstack/react-router";
 import { FILTER_NAMES, type Filters } from "./api/client";
 import { IssueRoute } from "./issue/issue-route";
+import { RepositoryRoute } from "./repository/repository-page";
 import { Unknown } from "./shell/unknown";
 import { WorkspaceLayout } from "./shell/workspace";
 import { SystemPage } from "./system/system-page";
@@ -29,11 +30,17 @@ const issueRoute = createRoute({
   component: IssueRoute,
 });
 
+const repositoryRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  path: "/repositories/$repositoryId",
+  component: RepositoryRoute,
+});
+
 const systemRoute = createRoute({ getParentRoute: () => rootRoute, path: "/system", component: SystemPage });
 
 /** Plain query strings (`?category=bug&q=7`), not the JSON that the router would write. */
 export const router = createRouter({
-  routeTree: rootRoute.addChildren([indexRoute, issueRoute, systemRoute]),
+  routeTree: rootRoute.addChildren([indexRoute, issueRoute, repositoryRoute, systemRoute]),
   parseSearch: (search) => Object.fromEntries(new URLSearchParams(search)),
   stringifySearch: (search) => {
     const query = new URLSearchParams();

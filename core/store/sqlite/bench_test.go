@@ -15,8 +15,8 @@ import (
 )
 
 // workload makes what the pipeline stores: issues with bodies of about 1.5 KB,
-// a classification with reasons, a hashed embedding (1,024 places, about a
-// hundred of them set) and five similar issues.
+// a classification with reasons, an embedding of a hundred terms (as many of
+// 1,536 places set) and five similar issues.
 type workload struct {
 	r            *rand.Rand
 	repositories int
@@ -49,12 +49,13 @@ func (w *workload) text(bytes int) string {
 	return b.String()
 }
 
-func (w *workload) vector() []float32 {
-	v := make([]float32, 1024)
-	for range 100 {
+func (w *workload) embedding() store.Embedding {
+	v, terms := make([]float32, 1536), make([]store.Term, 100)
+	for i := range terms {
+		terms[i] = store.Term{ID: w.r.Uint32N(100_000), Weight: 1, Share: 6}
 		v[w.r.IntN(len(v))] = float32(w.r.NormFloat64())
 	}
-	return v
+	return store.Embedding{Model: "words/1536", Vector: v, Terms: store.PackTerms(terms)}
 }
 
 // change is a new issue of the next repository, as it is first stored.
@@ -84,8 +85,9 @@ func (w *workload) change() store.IssueChange {
 				triage.FieldComponent: answer("parser"), triage.FieldTags: answer("crash"),
 			},
 		},
-		Embedding: &store.Embedding{Model: "rules/hash-1024", Vector: w.vector()},
 	}
+	embedding := w.embedding()
+	c.Embedding = &embedding
 	for i := range 5 {
 		c.Similar = append(c.Similar, triage.Neighbour{IssueID: int64(i), Number: i + 1, Title: "Crash when the configuration is missing", State: "open", URL: c.Issue.URL, Similarity: 0.5})
 	}
@@ -247,14 +249,15 @@ func BenchmarkNeighbours(b *testing.B) {
 				fill(b, s, w, size.repositories*size.each)
 				queries := make([]store.NeighbourQuery, size.queries)
 				for id := range size.repositories {
-					if _, err := s.Neighbours(b.Context(), []store.NeighbourQuery{{RepositoryID: int64(id + 1), Limit: 1, Embedding: store.Embedding{Model: "rules/hash-1024", Vector: w.vector()}}}); err != nil {
+					if _, err := s.Neighbours(b.Context(), []store.NeighbourQuery{{RepositoryID: int64(id + 1), Limit: 1, Embedding: w.embedding()}}); err != nil {
 						b.Fatal(err)
 					}
 				}
+				exact := func(t store.Terms) float64 { return float64(t[0]) }
 				m := measured(b, size.queries)
 				for b.Loop() {
 					for i := range queries {
-						queries[i] = store.NeighbourQuery{RepositoryID: int64(1 + w.r.IntN(size.repositories)), Number: 1, Limit: 5, Embedding: store.Embedding{Model: "rules/hash-1024", Vector: w.vector()}}
+						queries[i] = store.NeighbourQuery{RepositoryID: int64(1 + w.r.IntN(size.repositories)), Number: 1, Limit: 5, Embedding: w.embedding(), Exact: exact, Candidates: 100}
 					}
 					if _, err := s.Neighbours(b.Context(), queries); err != nil {
 						b.Fatal(err)
@@ -339,7 +342,7 @@ func BenchmarkClaimDesired(b *testing.B) {
 			b.Fatal(err)
 		}
 		for _, c := range claimed {
-			if err := s.ReleaseInstallation(b.Context(), c.InstallationID, "a", time.Time{}); err != nil {
+			if err := s.ReleaseInstallation(b.Context(), store.Release{InstallationID: c.InstallationID, Owner: "a"}); err != nil {
 				b.Fatal(err)
 			}
 		}

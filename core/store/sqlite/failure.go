@@ -19,7 +19,7 @@ func (s *Store) explain(err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded),
-		errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrConflict),
+		errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrSuspended),
 		errors.Is(err, store.ErrInvalidCursor), errors.Is(err, store.ErrClosed):
 		return err
 	case errors.Is(err, sql.ErrConnDone), err.Error() == "sql: database is closed":

@@ -14,6 +14,8 @@ import (
 type issueRow struct {
 	id    int64 // 0: not stored
 	state store.IssueState
+	// erased: nothing is kept of the deleted issue but its numbers.
+	erased bool
 
 	// What the transaction under way has still to do to the search index:
 	// forget the words from before it, and add new ones.
@@ -29,14 +31,18 @@ func issueColumns(body string) string {
 	i.author_login, i.author_type, i.author_association, i.labels, i.url,
 	i.created_at, i.updated_at, i.closed_at, i.deleted,
 	i.revision, i.received_at, i.log_partition, i.log_offset, i.text_hash,
-	r.installation_id, r.full_name, r.private, r.removed,
+	r.installation_id, r.full_name, r.private, r.archived, r.removed,
 	c.issue_id IS NOT NULL, coalesce(c.delivery_id, ''), coalesce(c.fields, ''), coalesce(c.reasoning, ''),
 	coalesce(c.input_tokens, 0), coalesce(c.output_tokens, 0), coalesce(c.cost_usd, 0.0),
 	coalesce(c.similar, ''), coalesce(c.classified_at, 0),
 	CASE WHEN i.corrections > 0 THEN (
 		SELECT json_group_array(json_object('event_id', k.event_id, 'field', k.field, 'old', json(k.old_values),
 			'new', json(k.new_values), 'actor', k.actor, 'reason', k.reason, 'source', k.source, 'micros', k.at) ORDER BY k.at, k.id)
-		FROM corrections k WHERE k.issue_id = i.id) ELSE '' END`
+		FROM corrections k WHERE k.issue_id = i.id) ELSE '' END,
+	i.deleted = 1 AND EXISTS (SELECT 1 FROM deleted_issues e WHERE e.issue_id = i.id AND e.erased = 1),
+	CASE WHEN i.deleted = 1 THEN (
+		SELECT m.moved_repository_id || '#' || m.moved_number FROM deleted_issues m WHERE m.issue_id = i.id) END,
+	coalesce((SELECT d.directives FROM issue_directives d WHERE d.issue_id = i.id), '')`
 }
 
 const issueJoins = `
@@ -70,22 +76,28 @@ func scanIssue(rows *sql.Rows) (*issueRow, error) {
 	s := &row.state
 	i, r := &s.Issue, &s.Issue.Repository
 	var (
-		labels, fields, similar, corrections     sql.RawBytes
-		created, updated, received, classifiedAt int64
-		closed                                   sql.NullInt64
-		classified                               bool
-		c                                        triage.Classification
+		labels, fields, similar, corrections, directives sql.RawBytes
+		created, updated, received, classifiedAt         int64
+		closed                                           sql.NullInt64
+		moved                                            sql.NullString
+		classified                                       bool
+		c                                                triage.Classification
 	)
 	err := rows.Scan(&row.id, &r.ID, &i.Number, &i.ID, &i.Title, &i.Body, &i.State,
 		&i.Author.Login, &i.Author.Type, &i.AuthorAssociation, &labels, &i.URL,
 		&created, &updated, &closed, &s.Deleted,
 		&s.Revision, &received, &s.Position.Partition, &s.Position.Offset, &s.TextHash,
-		&r.InstallationID, &r.FullName, &r.Private, &r.Removed,
+		&r.InstallationID, &r.FullName, &r.Private, &r.Archived, &r.Removed,
 		&classified, &c.DeliveryID, &fields, &c.Reasoning,
 		&c.Usage.InputTokens, &c.Usage.OutputTokens, &c.Usage.CostUSD,
-		&similar, &classifiedAt, &corrections)
+		&similar, &classifiedAt, &corrections, &row.erased, &moved, &directives)
 	if err != nil {
 		return nil, err
+	}
+	if moved.Valid {
+		if s.MovedTo, err = triage.ParseIssueKey(moved.String); err != nil {
+			return nil, fmt.Errorf("what became of issue %s: %w", i.Key(), err)
+		}
 	}
 	i.CreatedAt, i.UpdatedAt, s.ReceivedAt = fromMicros(created), fromMicros(updated), fromMicros(received)
 	if closed.Valid {
@@ -116,6 +128,11 @@ func scanIssue(rows *sql.Rows) (*issueRow, error) {
 		for _, k := range stored {
 			k.Issue, k.At = i.Key(), fromMicros(k.Micros)
 			s.Corrections = append(s.Corrections, k.Correction)
+		}
+	}
+	if len(directives) > 0 {
+		if err := json.Unmarshal(directives, &s.Directives); err != nil {
+			return nil, fmt.Errorf("directives of issue %s: %w", i.Key(), err)
 		}
 	}
 	return row, nil

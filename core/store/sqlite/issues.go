@@ -81,10 +81,9 @@ type issueChange struct {
 	fields  string
 	similar string
 	words   string
-	// Of an embedding that has a direction; nil and 0 otherwise.
-	blob   []byte
-	norm   float64
-	vector *vector
+	// Of an embedding that has a direction; nil otherwise.
+	embedding *storedVector
+	vector    *vector
 }
 
 func prepareChange(c store.IssueChange) (p issueChange, err error) {
@@ -105,9 +104,9 @@ func prepareChange(c store.IssueChange) (p issueChange, err error) {
 			return p, err
 		}
 		if p.Embedding != nil {
-			if norm := store.VectorNorm(p.Embedding.Vector); norm > 0 {
-				p.blob, p.norm, p.vector = encodeVector(p.Embedding.Vector), norm, new(vector)
-				decodeVector(p.blob, norm, p.vector)
+			if p.embedding = encodeVector(*p.Embedding); p.embedding != nil {
+				p.vector = new(vector)
+				p.embedding.decode(p.vector)
 			}
 		}
 	}
@@ -189,6 +188,10 @@ func applyIssues(t *tx, changes []issueChange) ([]store.IssueState, error) {
 			issues[keys[i]] = row
 		}
 		repository := directory[c.Issue.Repository.ID]
+		if repository.erased || row.erased {
+			states[i].Issue.Repository.ID, states[i].Issue.Number = keys[i].RepositoryID, keys[i].Number
+			continue
+		}
 		if _, done := applied[c.EventID]; !done && (row.id != 0 || !c.Partial) {
 			if !c.Partial {
 				if repository, err = describeRepository(t, repository, c.Issue); err != nil {
@@ -214,6 +217,9 @@ func applyIssues(t *tx, changes []issueChange) ([]store.IssueState, error) {
 			row.state.Issue.Repository = repository.Repository
 		}
 		states[i] = row.state
+	}
+	if err := moveCorrections(t, issues, keys, states); err != nil {
+		return nil, err
 	}
 	return states, writeWords(t, issues)
 }
@@ -265,6 +271,11 @@ func applyIssue(t *tx, row *issueRow, c *issueChange, corrected map[correctedFie
 		return err
 	}
 	row.state = outcome.State
+	if change.Deleted {
+		if err := noteDeletion(t, row.id, change); err != nil {
+			return err
+		}
+	}
 	for _, k := range outcome.Corrections {
 		oldValues, err := toJSON(k.Old)
 		if err != nil {
@@ -285,16 +296,23 @@ func applyIssue(t *tx, row *issueRow, c *issueChange, corrected map[correctedFie
 			return err
 		}
 	}
+	if !c.Directives.IsZero() {
+		directives, err := toJSON(outcome.State.Directives)
+		if err != nil {
+			return err
+		}
+		if _, err := t.exec(`INSERT INTO issue_directives (issue_id, directives) VALUES (?1, ?2)
+			ON CONFLICT (issue_id) DO UPDATE SET directives = ?2`, row.id, directives); err != nil {
+			return err
+		}
+	}
 	return writeEmbedding(t, row, before.Deleted, c)
 }
 
 // writeIssue writes the issue's own row and its words; row.state is still what was before.
 func writeIssue(t *tx, row *issueRow, outcome store.Outcome, c *issueChange) error {
 	before, after := row.state, outcome.State
-	var category, priority, component string
-	if effective := after.Effective(); effective != nil {
-		category, priority, component = effective.Value(triage.FieldCategory), effective.Value(triage.FieldPriority), effective.Value(triage.FieldComponent)
-	}
+	category, priority, component := listedValues(after)
 	status, corrections := string(after.Status()), len(after.Corrections)
 	known := row.id != 0
 	if !outcome.Columns {
@@ -341,6 +359,15 @@ func writeIssue(t *tx, row *issueRow, outcome store.Outcome, c *issueChange) err
 		row.words = &c.words
 	}
 	return nil
+}
+
+// listedValues are the values that issues are listed by.
+func listedValues(s store.IssueState) (category, priority, component string) {
+	effective := s.Effective()
+	if effective == nil {
+		return "", "", ""
+	}
+	return effective.Value(triage.FieldCategory), effective.Value(triage.FieldPriority), effective.Value(triage.FieldComponent)
 }
 
 // writeWords brings the search index up to the issues that were written. The
@@ -404,8 +431,9 @@ func writeEmbedding(t *tx, row *issueRow, wasDeleted bool, c *issueChange) error
 			return err
 		}
 	default:
-		if _, err := t.exec(`INSERT OR REPLACE INTO issue_embeddings (issue_id, repository_id, number, model, norm, vector) VALUES (?, ?, ?, ?, ?, ?)`,
-			row.id, key.RepositoryID, key.Number, c.Embedding.Model, c.norm, c.blob); err != nil {
+		if _, err := t.exec(`INSERT OR REPLACE INTO issue_embeddings (issue_id, repository_id, number, model, norm, vector, vocabulary, places, terms)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`, row.id, key.RepositoryID, key.Number, c.Embedding.Model,
+			c.embedding.norm, c.embedding.values, c.Embedding.Vocabulary, blob(c.embedding.places), blob(c.embedding.terms)); err != nil {
 			return err
 		}
 		update.space.model = c.Embedding.Model

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/dispatchai/dispatchai/core/store"
@@ -15,12 +16,26 @@ import (
 func (s *Store) SaveDesired(ctx context.Context, rows []store.Desired) (err error) {
 	defer s.metrics.observe("save_desired", time.Now(), &err)
 	clean := make([]store.Desired, len(rows))
-	labels := make([]string, len(rows))
+	labels, requests, reactions := make([]string, len(rows)), make([]string, len(rows)), make([]string, len(rows))
+	labels, held, suggested := make([]string, len(rows)), make([]string, len(rows)), make([]string, len(rows))
 	for i, d := range rows {
 		if clean[i], err = d.Normalize(); err != nil {
 			return fmt.Errorf("sqlite store: %w", err)
 		}
-		if labels[i], err = toJSON(clean[i].Labels); err != nil {
+		var errs [3]error
+		labels[i], errs[0] = toJSON(clean[i].Labels)
+		held[i], errs[1] = listJSON(clean[i].Held)
+		suggested[i], errs[2] = listJSON(clean[i].Suggested)
+		if err = errors.Join(errs[:]...); err != nil {
+			return fmt.Errorf("sqlite store: %w", err)
+		}
+		if reactions[i], err = toJSON(clean[i].Reactions); err != nil {
+			return fmt.Errorf("sqlite store: %w", err)
+		}
+		if clean[i].Request == nil {
+			continue
+		}
+		if requests[i], err = toJSON(clean[i].Request); err != nil {
 			return fmt.Errorf("sqlite store: %w", err)
 		}
 	}
@@ -32,16 +47,21 @@ func (s *Store) SaveDesired(ctx context.Context, rows []store.Desired) (err erro
 			// A live row that still waits stays live under a later backfill. A row in
 			// hand stays so: its owner finds on settling it that it moved on.
 			if _, err := t.exec(`INSERT INTO desired_labels (repository_id, number, installation_id, revision, event_id, traceparent, labels,
-					backfill, received_at, attempts, not_before, last_error, settled)
-				VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, '', 0)
+					backfill, received_at, ignored, request, reactions, config_version, held, suggested, issue_type, attempts, not_before, last_error, settled)
+				VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, '', 0)
 				ON CONFLICT (repository_id, number) DO UPDATE SET
 					claimed_by = CASE WHEN desired_labels.installation_id = excluded.installation_id THEN claimed_by END,
 					backfill = CASE WHEN settled = 0 THEN min(desired_labels.backfill, excluded.backfill) ELSE excluded.backfill END,
 					installation_id = excluded.installation_id, revision = excluded.revision, event_id = excluded.event_id,
-					traceparent = excluded.traceparent, labels = excluded.labels, received_at = excluded.received_at,
+					traceparent = excluded.traceparent, labels = excluded.labels, received_at = excluded.received_at, ignored = excluded.ignored, request = excluded.request,
+					reactions = CASE WHEN desired_labels.reactions = '[]' THEN excluded.reactions ELSE (
+						SELECT json_group_array(json(value)) FROM (
+							SELECT value FROM json_each(desired_labels.reactions) UNION SELECT value FROM json_each(excluded.reactions))) END,
+					config_version = excluded.config_version, held = excluded.held, suggested = excluded.suggested, issue_type = excluded.issue_type,
 					attempts = 0, not_before = 0, last_error = '', settled = 0
 				WHERE excluded.revision > desired_labels.revision`,
-				d.Issue.RepositoryID, d.Issue.Number, d.InstallationID, d.Revision, d.EventID, d.Traceparent, labels[i], d.Backfill, micros(d.ReceivedAt)); err != nil {
+				d.Issue.RepositoryID, d.Issue.Number, d.InstallationID, d.Revision, d.EventID, d.Traceparent, labels[i], d.Backfill, micros(d.ReceivedAt), d.Ignored, requests[i], reactions[i],
+				d.ConfigVersion, held[i], suggested[i], d.IssueType); err != nil {
 				return err
 			}
 		}
@@ -92,31 +112,45 @@ func claimDesired(t *tx, claim store.Claim) ([]store.ClaimedInstallation, error)
 		if len(rows) == 0 {
 			continue
 		}
-		if _, err := t.exec(`INSERT INTO installation_leases (installation_id, owner, lease_until) VALUES (?1, ?2, ?3)
-			ON CONFLICT (installation_id) DO UPDATE SET lease_until = CASE WHEN owner = ?2 THEN max(lease_until, ?3) ELSE ?3 END, owner = ?2`,
-			id, claim.Owner, until); err != nil {
+		if _, err := t.exec(`INSERT INTO installation_leases (installation_id, owner, lease_until, handed) VALUES (?1, ?2, ?3, ?4)
+			ON CONFLICT (installation_id) DO UPDATE SET lease_until = CASE WHEN owner = ?2 THEN max(lease_until, ?3) ELSE ?3 END, owner = ?2, handed = handed + ?4`,
+			id, claim.Owner, until, len(rows)); err != nil {
 			return nil, err
 		}
-		leased, err := t.query(context.Background(), `SELECT lease_until FROM installation_leases WHERE installation_id = ?`, id)
+		leased, err := t.query(context.Background(), `SELECT lease_until, budget, lost, coalesce(lost_at, 0) FROM installation_leases WHERE installation_id = ?`, id)
 		if err != nil {
 			return nil, err
 		}
-		var leaseUntil int64
-		if err := scanOne(leased, &leaseUntil); err != nil {
+		c := store.ClaimedInstallation{InstallationID: id, Rows: rows}
+		var leaseUntil, lostAt int64
+		if err := scanOne(leased, &leaseUntil, &c.Budget, &c.Lost, &lostAt); err != nil {
 			return nil, err
 		}
-		claimed = append(claimed, store.ClaimedInstallation{InstallationID: id, LeaseUntil: fromMicros(leaseUntil), Rows: rows})
+		if c.LeaseUntil = fromMicros(leaseUntil); c.Lost > 0 {
+			c.LostAt = fromMicros(lostAt)
+		}
+		claimed = append(claimed, c)
 	}
 	return claimed, nil
 }
 
 // endLeases takes rows out of the hands of owners whose lease has ended.
 func endLeases(t *tx, now int64) error {
+	if err := countLost(t, now); err != nil {
+		return err
+	}
 	if _, err := t.exec(`UPDATE desired_labels SET claimed_by = NULL WHERE settled = 0 AND claimed_by IS NOT NULL AND installation_id IN (
 			SELECT installation_id FROM installation_leases WHERE owner IS NOT NULL AND lease_until <= ?)`, now); err != nil {
 		return err
 	}
 	_, err := t.exec(`UPDATE installation_leases SET owner = NULL, lease_until = NULL WHERE owner IS NOT NULL AND lease_until <= ?`, now)
+	return err
+}
+
+// countLost counts the rows handed out under leases that end by until at the latest and were not released.
+func countLost(t *tx, until int64) error {
+	_, err := t.exec(`UPDATE installation_leases SET lost = lost + handed, lost_at = max(coalesce(lost_at, 0), lease_until), handed = 0
+		WHERE owner IS NOT NULL AND lease_until <= ?`, until)
 	return err
 }
 
@@ -135,7 +169,8 @@ func claimable(t *tx, claim store.Claim, now int64) ([]int64, error) {
 			LEFT JOIN installation_leases l ON l.installation_id = pending.id
 			JOIN desired_labels head ON head.id = (
 				SELECT d.id FROM desired_labels d LEFT JOIN repositories r ON r.id = d.repository_id
-				WHERE d.settled = 0 AND d.claimed_by IS NULL AND d.installation_id = pending.id AND d.not_before <= ?1 AND coalesce(r.removed, 0) = 0
+				WHERE d.settled = 0 AND d.claimed_by IS NULL AND d.installation_id = pending.id AND d.not_before <= ?1 AND coalesce(r.removed, 0) = 0 AND coalesce(r.config_version, 1) > 0
+					AND d.backfill <= (coalesce(l.backfill_until, 0) <= ?1)
 				ORDER BY d.backfill, d.received_at, d.id LIMIT 1)
 		WHERE coalesce(n.suspended, 0) = 0 AND coalesce(n.removed, 0) = 0
 			AND (l.owner IS NULL OR l.owner = ?2) AND coalesce(l.blocked_until, 0) <= ?1
@@ -153,36 +188,65 @@ func claimable(t *tx, claim store.Claim, now int64) ([]int64, error) {
 	})
 }
 
+// backfillPlaces is how many of the places in a claim go to backfill rows when more
+// rows are due than there are places; see store.Labelling.
+func backfillPlaces(maxIssues int) int { return maxIssues / 16 }
+
 // takeRows hands the installation's due rows to the claim's owner.
 func takeRows(t *tx, claim store.Claim, installationID, now int64) ([]store.Desired, error) {
-	rows, err := t.query(context.Background(), `SELECT d.id, d.repository_id, d.number, d.revision, d.event_id, d.traceparent, d.labels, d.backfill, d.received_at, d.attempts
-		FROM desired_labels d LEFT JOIN repositories r ON r.id = d.repository_id
-		WHERE d.settled = 0 AND d.claimed_by IS NULL AND d.installation_id = ? AND d.not_before <= ? AND coalesce(r.removed, 0) = 0
-		ORDER BY d.backfill, d.received_at, d.id LIMIT ?`, installationID, now, claim.MaxIssues)
-	if err != nil {
-		return nil, err
-	}
-	var taken []store.Desired
-	var ids []int64
-	err = scanAll(rows, func() error {
-		d := store.Desired{InstallationID: installationID}
-		var id, received int64
-		var labels sql.RawBytes
-		if err := rows.Scan(&id, &d.Issue.RepositoryID, &d.Issue.Number, &d.Revision, &d.EventID, &d.Traceparent, &labels, &d.Backfill, &received, &d.Attempts); err != nil {
-			return err
-		}
-		if err := json.Unmarshal(labels, &d.Labels); err != nil {
-			return fmt.Errorf("desired labels of %s: %w", d.Issue, err)
-		}
-		d.ReceivedAt = fromMicros(received)
-		taken, ids = append(taken, d), append(ids, id)
-		return nil
-	})
+	taken, ids, err := dueRows(t, installationID, now, false, claim.MaxIssues)
 	if err != nil || len(ids) == 0 {
 		return nil, err
 	}
+	if places := backfillPlaces(claim.MaxIssues); places > 0 && len(taken) == claim.MaxIssues && !taken[len(taken)-places].Backfill {
+		later, laterIDs, err := dueRows(t, installationID, now, true, places)
+		if err != nil {
+			return nil, err
+		}
+		live := len(taken) - len(later)
+		taken, ids = append(taken[:live], later...), append(ids[:live], laterIDs...)
+	}
 	_, err = t.exec(`UPDATE desired_labels SET claimed_by = ? WHERE id IN (SELECT value FROM json_each(?))`, claim.Owner, numbersJSON(ids))
 	return taken, err
+}
+
+// dueRows reads up to limit of the installation's due rows, live before
+// backfill and oldest first, or those of a backfill alone.
+func dueRows(t *tx, installationID, now int64, backfill bool, limit int) (due []store.Desired, ids []int64, _ error) {
+	rows, err := t.query(context.Background(), `SELECT d.id, d.repository_id, d.number, d.revision, d.event_id, d.traceparent, d.labels, d.backfill, d.received_at, d.ignored, d.request, d.reactions, d.attempts,
+			d.config_version, d.held, d.suggested, d.issue_type
+		FROM desired_labels d LEFT JOIN repositories r ON r.id = d.repository_id
+		WHERE d.settled = 0 AND d.claimed_by IS NULL AND d.installation_id = ?1 AND d.not_before <= ?2 AND coalesce(r.removed, 0) = 0 AND coalesce(r.config_version, 1) > 0
+			AND d.backfill BETWEEN ?3 AND (coalesce((SELECT l.backfill_until FROM installation_leases l WHERE l.installation_id = ?1), 0) <= ?2)
+		ORDER BY d.backfill, d.received_at, d.id LIMIT ?4`, installationID, now, backfill, limit)
+	if err != nil {
+		return nil, nil, err
+	}
+	return due, ids, scanAll(rows, func() error {
+		d := store.Desired{InstallationID: installationID}
+		var id, received int64
+		var labels, request, reactions, held, suggested sql.RawBytes
+		if err := rows.Scan(&id, &d.Issue.RepositoryID, &d.Issue.Number, &d.Revision, &d.EventID, &d.Traceparent, &labels, &d.Backfill, &received, &d.Ignored, &request, &reactions, &d.Attempts,
+			&d.ConfigVersion, &held, &suggested, &d.IssueType); err != nil {
+			return err
+		}
+		if err := errors.Join(json.Unmarshal(labels, &d.Labels), readList(held, &d.Held), readList(suggested, &d.Suggested)); err != nil {
+			return fmt.Errorf("desired labels of %s: %w", d.Issue, err)
+		}
+		if len(request) > 0 {
+			if err := json.Unmarshal(request, &d.Request); err != nil {
+				return fmt.Errorf("request of %s: %w", d.Issue, err)
+			}
+		}
+		if string(reactions) != "[]" {
+			if err := json.Unmarshal(reactions, &d.Reactions); err != nil {
+				return fmt.Errorf("reactions of %s: %w", d.Issue, err)
+			}
+		}
+		d.ReceivedAt = fromMicros(received)
+		due, ids = append(due, d), append(ids, id)
+		return nil
+	})
 }
 
 // FinishDesired settles the rows in one transaction.
@@ -198,7 +262,8 @@ func (s *Store) FinishDesired(ctx context.Context, results []store.DesiredResult
 			var err error
 			if r.Done {
 				_, err = t.exec(`UPDATE desired_labels SET claimed_by = NULL, settled = (revision = ?1),
-					last_error = CASE WHEN revision = ?1 THEN '' ELSE last_error END
+					last_error = CASE WHEN revision = ?1 THEN '' ELSE last_error END,
+					reactions = CASE WHEN revision = ?1 THEN '[]' ELSE reactions END
 					WHERE repository_id = ?2 AND number = ?3 AND revision >= ?1 AND settled = 0`,
 					r.Revision, r.Issue.RepositoryID, r.Issue.Number)
 			} else {
@@ -218,11 +283,12 @@ func (s *Store) FinishDesired(ctx context.Context, results []store.DesiredResult
 }
 
 // ReleaseInstallation ends the lease and takes back what was in hand under it.
-func (s *Store) ReleaseInstallation(ctx context.Context, installationID int64, owner string, blockedUntil time.Time) (err error) {
+func (s *Store) ReleaseInstallation(ctx context.Context, release store.Release) (err error) {
 	defer s.metrics.observe("release_installation", time.Now(), &err)
-	owner, blockedUntil = store.CleanText(owner), store.CleanTime(blockedUntil)
+	id, owner := release.InstallationID, store.CleanText(release.Owner)
+	blocked, backfill := optionalMicros(store.CleanTime(release.BlockedUntil)), optionalMicros(store.CleanTime(release.BackfillUntil))
 	return s.writer.do(ctx, func(t *tx) error {
-		rows, err := t.query(context.Background(), `SELECT owner FROM installation_leases WHERE installation_id = ? AND owner IS NOT NULL`, installationID)
+		rows, err := t.query(context.Background(), `SELECT owner FROM installation_leases WHERE installation_id = ? AND owner IS NOT NULL`, id)
 		if err != nil {
 			return err
 		}
@@ -231,11 +297,14 @@ func (s *Store) ReleaseInstallation(ctx context.Context, installationID int64, o
 			return err
 		}
 		if holder != owner {
-			return fmt.Errorf("installation %d is leased by %q now: %w", installationID, holder, store.ErrConflict)
+			return fmt.Errorf("installation %d is leased by %q now: %w", id, holder, store.ErrConflict)
 		}
-		_, err = t.exec(`INSERT INTO installation_leases (installation_id, blocked_until) VALUES (?1, ?2)
-			ON CONFLICT (installation_id) DO UPDATE SET owner = NULL, lease_until = NULL, blocked_until = ?2`, installationID, optionalMicros(blockedUntil))
-		_, takeBack := t.exec(`UPDATE desired_labels SET claimed_by = NULL WHERE settled = 0 AND claimed_by IS NOT NULL AND installation_id = ?`, installationID)
+		_, err = t.exec(`INSERT INTO installation_leases (installation_id, blocked_until, backfill_until, budget) VALUES (?1, ?2, ?3, nullif(?4, x''))
+			ON CONFLICT (installation_id) DO UPDATE SET owner = NULL, lease_until = NULL, handed = 0, blocked_until = ?2, backfill_until = ?3,
+				budget = CASE WHEN ?5 THEN excluded.budget ELSE budget END,
+				lost = CASE WHEN ?5 THEN 0 ELSE lost END, lost_at = CASE WHEN ?5 THEN NULL ELSE lost_at END`,
+			id, blocked, backfill, release.Budget, release.Budget != nil)
+		_, takeBack := t.exec(`UPDATE desired_labels SET claimed_by = NULL WHERE settled = 0 AND claimed_by IS NOT NULL AND installation_id = ?`, id)
 		return errors.Join(err, takeBack)
 	})
 }
@@ -244,10 +313,13 @@ func (s *Store) ReleaseInstallation(ctx context.Context, installationID int64, o
 func (s *Store) ReleaseLeases(ctx context.Context) (err error) {
 	defer s.metrics.observe("release_leases", time.Now(), &err)
 	return s.writer.do(ctx, func(t *tx) error {
+		if err := countLost(t, math.MaxInt64); err != nil {
+			return err
+		}
 		_, err := t.exec(`UPDATE installation_leases SET owner = NULL, lease_until = NULL WHERE owner IS NOT NULL`)
 		_, takeBack := t.exec(`UPDATE desired_labels SET claimed_by = NULL WHERE settled = 0 AND claimed_by IS NOT NULL`)
 		_, others := t.exec(`DELETE FROM leases`)
-		return errors.Join(err, takeBack, others)
+		return errors.Join(err, takeBack, others, releaseConfigurations(t))
 	})
 }
 

@@ -2,7 +2,9 @@ package sqlite
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/dispatchai/dispatchai/core/store"
@@ -43,13 +45,19 @@ func (l ledger) put(key string, e triage.LedgerEntry) {
 
 // eachLedgerEntry yields the newest rows of the issues, label by label.
 func eachLedgerEntry(ctx context.Context, q querier, keys []triage.IssueKey, yield func(key string, e triage.LedgerEntry)) error {
-	rows, err := q.query(ctx, `SELECT l.repository_id, l.number, l.label_key, l.name, l.field, l.value, l.source, l.plugin, l.version, l.confidence,
-			l.event_id, l.state, l.actor, l.created_at, l.updated_at
+	rows, err := q.query(ctx, `SELECT `+ledgerEntryColumns+`
 		FROM json_each(?) k CROSS JOIN label_ledger l
 		ON l.repository_id = k.value ->> 0 AND l.number = k.value ->> 1`, issueKeysJSON(keys))
 	if err != nil {
 		return err
 	}
+	return scanLedger(rows, yield)
+}
+
+const ledgerEntryColumns = `l.repository_id, l.number, l.label_key, l.name, l.field, l.value, l.source, l.plugin, l.version, l.confidence,
+	l.event_id, l.state, l.actor, l.created_at, l.updated_at`
+
+func scanLedger(rows *sql.Rows, yield func(key string, e triage.LedgerEntry)) error {
 	return scanAll(rows, func() error {
 		var e triage.LedgerEntry
 		var key string
@@ -124,6 +132,59 @@ func (s *Store) Ledger(ctx context.Context, keys []triage.IssueKey) (_ map[triag
 	return found, nil
 }
 
+// mayWrite is store.ErrSuspended when the App may not write in one of the
+// repositories now. One that is not known is no obstacle.
+func mayWrite(t *tx, repositoryIDs []int64) error {
+	if len(repositoryIDs) == 0 {
+		return nil
+	}
+	rows, err := t.query(context.Background(), `SELECT r.id FROM json_each(?) k CROSS JOIN repositories r ON r.id = k.value
+			LEFT JOIN installations n ON n.id = r.installation_id
+		WHERE r.removed = 1 OR coalesce(n.suspended, 0) = 1 OR coalesce(n.removed, 0) = 1`, numbersJSON(repositoryIDs))
+	if err != nil {
+		return err
+	}
+	var stopped int64
+	if err := scanAll(rows, func() error { return rows.Scan(&stopped) }); err != nil {
+		return err
+	}
+	if stopped != 0 {
+		return fmt.Errorf("repository %d is removed, or its installation is removed or suspended: %w", stopped, store.ErrSuspended)
+	}
+	return nil
+}
+
+// ListLedger walks the ledger in the order of its primary key; few ever ask, so
+// there is no index that each label would have to pay for.
+func (s *Store) ListLedger(ctx context.Context, filter store.LedgerFilter) (_ []triage.LedgerEntry, err error) {
+	defer s.metrics.observe("list_ledger", time.Now(), &err)
+	if filter.Plugin == "" || filter.Issues <= 0 {
+		return nil, fmt.Errorf("sqlite store: ledger filter %+v: Plugin and Issues must be set", filter)
+	}
+	repositories, all := "[]", filter.RepositoryIDs == nil
+	if !all {
+		repositories = numbersJSON(filter.RepositoryIDs)
+	}
+	const chosen = `l.source <> 'human' AND l.plugin = ?1 AND (?2 = '' OR l.version = ?2) AND l.created_at >= ?3`
+	rows, err := s.reader.query(ctx, `SELECT `+ledgerEntryColumns+` FROM (
+			SELECT DISTINCT l.repository_id, l.number FROM label_ledger l
+			WHERE (l.repository_id, l.number) > (?4, ?5) AND `+chosen+` AND (?6 OR l.repository_id IN (SELECT value FROM json_each(?7)))
+			ORDER BY l.repository_id, l.number LIMIT ?8
+		) page JOIN label_ledger l ON l.repository_id = page.repository_id AND l.number = page.number
+		WHERE `+chosen+`
+		ORDER BY l.repository_id, l.number, l.label_key`,
+		store.CleanText(filter.Plugin), store.CleanText(filter.Version), micros(store.CleanTime(filter.Since)),
+		filter.After.RepositoryID, filter.After.Number, all, repositories, filter.Issues)
+	if err != nil {
+		return nil, s.explain(err)
+	}
+	var page []triage.LedgerEntry
+	if err := scanLedger(rows, func(_ string, e triage.LedgerEntry) { page = append(page, e) }); err != nil {
+		return nil, s.explain(err)
+	}
+	return page, nil
+}
+
 // RecordLedger writes the rows by the rules of store.JudgeEntry.
 func (s *Store) RecordLedger(ctx context.Context, entries []triage.LedgerEntry) (err error) {
 	defer s.metrics.observe("record_ledger", time.Now(), &err)
@@ -138,7 +199,16 @@ func (s *Store) RecordLedger(ctx context.Context, entries []triage.LedgerEntry) 
 	if len(clean) == 0 {
 		return ctx.Err()
 	}
+	var announced []int64 // repositories that are about to be written to
+	for _, e := range clean {
+		if id := e.Issue.RepositoryID; (e.State == triage.LedgerIntended || e.State == triage.LedgerRemoving) && !slices.Contains(announced, id) {
+			announced = append(announced, id)
+		}
+	}
 	return s.writer.do(ctx, func(t *tx) error {
+		if err := mayWrite(t, announced); err != nil {
+			return err
+		}
 		l, err := loadLedger(context.Background(), t, keys)
 		if err != nil {
 			return err

@@ -59,6 +59,7 @@ func TestQueryPlans(t *testing.T) {
 		`SELECT ` + issueColumns("i.body") + ` FROM json_each('[]') k CROSS JOIN issues i ON i.repository_id = k.value ->> 0 AND i.number = k.value ->> 1` + issueJoins,
 		`SELECT ` + issueColumns("i.body") + ` FROM issues i` + issueJoins + ` WHERE i.github_id = 1 AND i.deleted = 0 AND r.removed = 0 ORDER BY i.id DESC LIMIT 1`,
 		`SELECT issue_id FROM issue_embeddings WHERE repository_id = 1 AND model = 'm'`,
+		`SELECT number FROM issue_embeddings WHERE repository_id = 1 AND model = 'm' AND vocabulary = 2 AND number > 3 ORDER BY number LIMIT 4`,
 		`SELECT event_id FROM applied_events WHERE applied_at < 1 ORDER BY applied_at LIMIT 1`,
 		`SELECT id FROM desired_labels WHERE settled = 0 AND claimed_by IS NULL AND installation_id = 1 AND not_before <= 1 ORDER BY backfill, received_at, id LIMIT 1`,
 		`UPDATE desired_labels SET claimed_by = NULL WHERE settled = 0 AND claimed_by IS NOT NULL AND installation_id = 1`,

@@ -27,6 +27,9 @@ func (s *Store) Neighbours(ctx context.Context, queries []store.NeighbourQuery) 
 			return nil, s.explain(err)
 		}
 	}
+	for _, n := range searches {
+		n.rank()
+	}
 	issues, err := s.describe(ctx, searches)
 	if err != nil {
 		return nil, s.explain(err)
@@ -59,19 +62,20 @@ func (s *Store) search(ctx context.Context, space vectorSpace, searches []*neare
 		return nil
 	}
 	defer func() { load.end(space, err == nil) }()
-	rows, err := s.reader.query(ctx, `SELECT issue_id, number, norm, vector FROM issue_embeddings
+	rows, err := s.reader.query(ctx, `SELECT issue_id, number, norm, vector, places, terms FROM issue_embeddings
 		WHERE repository_id = ? AND model = ?`, space.repositoryID, space.model)
 	if err != nil {
 		return err
 	}
-	var blob sql.RawBytes
+	var values, places, terms sql.RawBytes
 	return scanAll(rows, func() error {
 		v := new(vector)
-		var norm float64
-		if err := rows.Scan(&v.issueID, &v.number, &norm, &blob); err != nil {
+		stored := storedVector{}
+		if err := rows.Scan(&v.issueID, &v.number, &stored.norm, &values, &places, &terms); err != nil {
 			return err
 		}
-		decodeVector(blob, norm, v)
+		stored.values, stored.places, stored.terms = values, places, terms
+		stored.decode(v)
 		for _, n := range searches {
 			n.offer(v)
 		}

@@ -21,6 +21,7 @@ import (
 	"sync"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/pressly/goose/v3"
 	"github.com/prometheus/client_golang/prometheus"
 	driver "modernc.org/sqlite"
@@ -65,6 +66,7 @@ type Store struct {
 	reader        *reader
 	writer        *writer
 	vectors       *vectorCache
+	configs       *lru.Cache[int64, *store.Configuration]
 	metrics       *metrics
 
 	closeOnce sync.Once
@@ -97,7 +99,8 @@ func Open(ctx context.Context, options Options) (_ *Store, err error) {
 	s := &Store{path: path}
 	// The allocator rounds a page with its header up to 8 KiB, so that a cache takes
 	// twice the size that is set; what it does not hold, the system's own cache does.
-	s.db, err = openDB(path, 1, "_txlock=immediate", "_pragma=cache_size(-4096)")
+	// What is deleted or replaced is overwritten: erased text must not stay in the file.
+	s.db, err = openDB(path, 1, "_txlock=immediate", "_pragma=cache_size(-4096)", "_pragma=secure_delete(1)")
 	if err != nil {
 		return nil, s.explain(err)
 	}
@@ -126,6 +129,9 @@ func Open(ctx context.Context, options Options) (_ *Store, err error) {
 		cacheBytes = defaultVectorCache
 	}
 	s.vectors = newVectorCache(cacheBytes)
+	if s.configs, err = lru.New[int64, *store.Configuration](cachedConfigurations); err != nil {
+		return nil, err
+	}
 	s.reader = newReader(readDB)
 	conn, err := s.db.Conn(ctx)
 	if err != nil {

@@ -1,59 +1,111 @@
 package sqlite
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/binary"
 	"math"
+	"slices"
 
 	"github.com/dispatchai/dispatchai/core/store"
 )
 
-// vector is an issue's embedding as it is kept in memory: scaled to length 1; only the places that
-// are not zero when most are, as in hashed embeddings, and all of them otherwise.
+// vector is an issue's embedding as it is kept in memory: scaled to length 1; all places, or, when
+// more are zero than not as in hashed embeddings, only those that are not, in half the precision.
 type vector struct {
 	issueID int64 // issues.id
 	number  int
-	index   []uint16 // nil when values holds every place
-	values  []float32
+	values  []float32 // every place; nil when index is set
+	index   []uint16
+	small   []int16 // what stands at the places of index, in units of 1/smallScale
+	terms   store.Terms
 }
 
-// encodeVector gives the form in which the database keeps a vector.
-func encodeVector(values []float32) []byte {
-	blob := make([]byte, 4*len(values))
-	for i, x := range values {
-		binary.LittleEndian.PutUint32(blob[4*i:], math.Float32bits(x))
+const smallScale = math.MaxInt16
+
+// storedVector is the form in which the database keeps a vector.
+type storedVector struct {
+	norm   float64
+	values []byte // float32, little-endian
+	places []byte // of values, 16 bits each; nil when values holds every place
+	terms  []byte
+}
+
+// encodeVector leaves out zeros where that makes it shorter. It is nil for a
+// vector without direction.
+func encodeVector(e store.Embedding) *storedVector {
+	s := &storedVector{norm: store.VectorNorm(e.Vector), terms: e.Terms}
+	if s.norm == 0 {
+		return nil
 	}
-	return blob
-}
-
-// decodeVector fills in v from the database's form, into fresh memory.
-func decodeVector(blob []byte, norm float64, v *vector) {
-	n := min(len(blob)/4, store.MaxDimensions)
 	set := 0
-	for i := range n {
-		if binary.LittleEndian.Uint32(blob[4*i:])<<1 != 0 { // neither 0 nor -0
+	for _, x := range e.Vector {
+		if x != 0 {
 			set++
 		}
 	}
-	scaled := func(bits uint32) float32 { return float32(float64(math.Float32frombits(bits)) / norm) }
-	if 6*set >= 4*n {
-		v.index, v.values = nil, make([]float32, n)
-		for i := range v.values {
-			v.values[i] = scaled(binary.LittleEndian.Uint32(blob[4*i:]))
+	sparse := 6*set < 4*len(e.Vector)
+	s.values = make([]byte, 0, 4*len(e.Vector))
+	if sparse {
+		s.values, s.places = make([]byte, 0, 4*set), make([]byte, 0, 2*set)
+	}
+	for i, x := range e.Vector {
+		if sparse && x == 0 {
+			continue
+		}
+		s.values = binary.LittleEndian.AppendUint32(s.values, math.Float32bits(x))
+		if sparse {
+			s.places = binary.LittleEndian.AppendUint16(s.places, uint16(i))
+		}
+	}
+	return s
+}
+
+// decode fills in v, into fresh memory. Of a damaged form it keeps what makes sense.
+func (s *storedVector) decode(v *vector) {
+	n := min(len(s.values)/4, store.MaxDimensions)
+	scaled := func(i int) float64 {
+		return float64(math.Float32frombits(binary.LittleEndian.Uint32(s.values[4*i:]))) / s.norm
+	}
+	v.terms = bytes.Clone(s.terms)
+	if s.places == nil {
+		set := 0
+		for i := range n {
+			if binary.LittleEndian.Uint32(s.values[4*i:])<<1 != 0 { // neither 0 nor -0
+				set++
+			}
+		}
+		if 2*set >= n {
+			v.values = make([]float32, n)
+			for i := range v.values {
+				v.values[i] = float32(scaled(i))
+			}
+			return
+		}
+		v.index, v.small = make([]uint16, 0, set), make([]int16, 0, set)
+		for i := range n {
+			v.put(i, scaled(i))
 		}
 		return
 	}
-	v.index, v.values = make([]uint16, 0, set), make([]float32, 0, set)
+	n = min(n, len(s.places)/2)
+	v.index, v.small = make([]uint16, 0, n), make([]int16, 0, n)
 	for i := range n {
-		if bits := binary.LittleEndian.Uint32(blob[4*i:]); bits<<1 != 0 {
-			v.index = append(v.index, uint16(i))
-			v.values = append(v.values, scaled(bits))
+		if at := int(binary.LittleEndian.Uint16(s.places[2*i:])); at < store.MaxDimensions {
+			v.put(at, scaled(i))
 		}
+	}
+}
+
+func (v *vector) put(place int, x float64) {
+	if x = math.Round(max(-1, min(1, x)) * smallScale); x != 0 { // NaN is
+		v.index, v.small = append(v.index, uint16(place)), append(v.small, int16(x))
 	}
 }
 
 // bytes estimates the memory that v takes, its slot in a set included.
 func (v *vector) bytes() int64 {
-	return 128 + 2*int64(cap(v.index)) + 4*int64(cap(v.values))
+	return 160 + 2*int64(cap(v.index)) + 2*int64(cap(v.small)) + 4*int64(cap(v.values)) + int64(cap(v.terms))
 }
 
 // wide is a query's vector, scaled to length 1, at the full width, so that any
@@ -64,8 +116,7 @@ type wide [store.MaxDimensions]float32
 // so that equal vectors always come out equal.
 func (v *vector) dot(q *wide) float64 {
 	var a, b, c, d float32
-	values := v.values
-	if v.index == nil {
+	if values := v.values; v.index == nil {
 		places := q[:len(values)]
 		for len(values) >= 4 && len(places) >= 4 {
 			a += values[0] * places[0]
@@ -79,11 +130,11 @@ func (v *vector) dot(q *wide) float64 {
 		}
 		return float64(a+b) + float64(c+d)
 	}
-	index := v.index[:len(values)]
-	for i, x := range values {
-		a += x * q[index[i]]
+	index := v.index[:len(v.small)]
+	for i, x := range v.small {
+		a += float32(x) * q[index[i]]
 	}
-	return float64(a)
+	return float64(a) / smallScale
 }
 
 // nearest collects the best matches of one query, best first; of equals the
@@ -91,18 +142,22 @@ func (v *vector) dot(q *wide) float64 {
 type nearest struct {
 	query   *wide // nil when the query's vector has no direction
 	exclude int
-	limit   int
+	limit   int // of what is collected
+	kept    int // of what is found
+	exact   func(store.Terms) float64
 	found   []match
 }
 
 type match struct {
-	issueID    int64
-	number     int
+	*vector
 	similarity float64
 }
 
 func newNearest(q store.NeighbourQuery) *nearest {
-	n := &nearest{exclude: q.Number, limit: min(q.Limit, store.MaxNeighbours)}
+	n := &nearest{exclude: q.Number, kept: min(q.Limit, store.MaxNeighbours), exact: q.Exact}
+	if n.limit = n.kept; n.exact != nil && n.kept > 0 {
+		n.limit = min(max(q.Candidates, n.kept), store.MaxNeighbours)
+	}
 	values := q.Embedding.Vector[:min(len(q.Embedding.Vector), store.MaxDimensions)]
 	if norm := store.VectorNorm(values); norm > 0 {
 		n.query = new(wide)
@@ -120,19 +175,37 @@ func (n *nearest) offer(v *vector) {
 	if v.number == n.exclude {
 		return
 	}
-	similarity := max(-1, min(1, v.dot(n.query)))
+	m := match{v, max(-1, min(1, v.dot(n.query)))}
 	at := len(n.found)
 	if at == n.limit {
-		if last := &n.found[at-1]; similarity < last.similarity || similarity == last.similarity && v.number > last.number {
+		if !m.before(n.found[at-1]) {
 			return
 		}
 		at--
 	} else {
 		n.found = append(n.found, match{})
 	}
-	for at > 0 && (n.found[at-1].similarity < similarity || n.found[at-1].similarity == similarity && n.found[at-1].number > v.number) {
+	for at > 0 && m.before(n.found[at-1]) {
 		n.found[at] = n.found[at-1]
 		at--
 	}
-	n.found[at] = match{issueID: v.issueID, number: v.number, similarity: similarity}
+	n.found[at] = m
+}
+
+func (m match) before(other match) bool {
+	return m.similarity > other.similarity || m.similarity == other.similarity && m.number < other.number
+}
+
+// rank brings what was collected into its exact order and cuts it.
+func (n *nearest) rank() {
+	if n.exact == nil || n.idle() {
+		return
+	}
+	for i := range n.found {
+		n.found[i].similarity = n.exact(n.found[i].terms)
+	}
+	slices.SortFunc(n.found, func(a, b match) int {
+		return cmp.Or(-cmp.Compare(a.similarity, b.similarity), cmp.Compare(a.number, b.number))
+	})
+	n.found = n.found[:min(len(n.found), n.kept)]
 }

@@ -162,21 +162,56 @@ func TestNeighboursWithoutCache(t *testing.T) {
 }
 
 func FuzzDecodeVector(f *testing.F) {
-	f.Add([]byte{}, 1.0)
-	f.Add(encodeVector([]float32{1, 0, 0, 0, 2}), 2.0)
-	f.Add(encodeVector([]float32{float32(math.Copysign(0, -1)), 1}), 1.0)
-	f.Add([]byte(strings.Repeat("\x01", 7000)), 3.0)
-	f.Fuzz(func(t *testing.T, blob []byte, norm float64) {
-		var v vector
-		decodeVector(blob, norm, &v)
-		if v.index != nil && len(v.index) != len(v.values) || len(v.values) > store.MaxDimensions {
-			t.Fatalf("%d places, %d values", len(v.index), len(v.values))
+	add := func(values ...float32) {
+		s := encodeVector(store.Embedding{Vector: values, Terms: store.PackTerms([]store.Term{{ID: 1, Weight: 1}})})
+		f.Add(s.values, s.places, s.places != nil, s.terms, s.norm)
+	}
+	f.Add([]byte{}, []byte{}, true, []byte{}, 1.0)
+	add(1, 0, 0, 0, 2)
+	add(float32(math.Copysign(0, -1)), 1)
+	f.Add([]byte(strings.Repeat("\x01", 7000)), []byte(nil), false, []byte(nil), 3.0)
+	f.Fuzz(func(t *testing.T, values, places []byte, sparse bool, terms []byte, norm float64) {
+		s := storedVector{norm: norm, values: values, places: places, terms: terms}
+		if !sparse {
+			s.places = nil
 		}
-		for i, at := range v.index {
-			if int(at) >= store.MaxDimensions || i > 0 && at <= v.index[i-1] {
+		var v vector
+		s.decode(&v)
+		if len(v.index) != len(v.small) || v.index != nil && v.values != nil || len(v.values)+len(v.small) > store.MaxDimensions {
+			t.Fatalf("%d places, %d of %d values", len(v.index), len(v.small), len(v.values))
+		}
+		for _, at := range v.index {
+			if int(at) >= store.MaxDimensions {
 				t.Fatalf("places %v", v.index)
 			}
 		}
 		v.dot(new(wide))
 	})
+}
+
+// TestVectorForms: whatever is left out of a vector, it comes back.
+func TestVectorForms(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	for _, set := range []int{1, 40, 600, 900, 1000, 1536} {
+		values := make([]float32, 1536)
+		for _, at := range r.Perm(len(values))[:set] {
+			values[at] = 3 * float32(r.NormFloat64())
+		}
+		stored := encodeVector(store.Embedding{Vector: values})
+		if length := len(stored.values) + len(stored.places); length > min(6*set, 4*1536) {
+			t.Errorf("%d places are kept in %d bytes", set, length)
+		}
+		var v vector
+		stored.decode(&v)
+		for at, x := range values {
+			var unit wide
+			unit[at] = 1
+			if got, want := v.dot(&unit), float64(x)/stored.norm; math.Abs(got-want) > 2e-5 {
+				t.Fatalf("%d set: %v at %d, want %v", set, got, at, want)
+			}
+		}
+	}
+	if encodeVector(store.Embedding{Vector: []float32{0, 0}}) != nil {
+		t.Error("a vector without direction is kept")
+	}
 }

@@ -66,7 +66,7 @@ var lifecycleTests = map[string]func(*testing.T, store.Store){
 				return err
 			},
 			"FinishDesired":       func() error { return s.FinishDesired(ctx, []store.DesiredResult{done(1, 1, 1)}) },
-			"ReleaseInstallation": func() error { return s.ReleaseInstallation(ctx, 1, "a", at(0)) },
+			"ReleaseInstallation": func() error { return s.ReleaseInstallation(ctx, store.Release{InstallationID: 1, Owner: "a"}) },
 			"Ledger":              func() error { _, err := s.Ledger(ctx, []triage.IssueKey{ledgerKey}); return err },
 			"RecordLedger":        func() error { return s.RecordLedger(ctx, []triage.LedgerEntry{entry(triage.LedgerWritten, 1)}) },
 			"DesiredPending":      func() error { _, err := s.DesiredPending(ctx); return err },
@@ -240,7 +240,7 @@ var concurrencyTests = map[string]func(*testing.T, store.Store){
 					mu.Lock()
 					delete(holder, c.InstallationID)
 					mu.Unlock()
-					if err := s.ReleaseInstallation(ctx, c.InstallationID, owner, time.Time{}); err != nil {
+					if err := s.ReleaseInstallation(ctx, store.Release{InstallationID: c.InstallationID, Owner: owner}); err != nil {
 						return err
 					}
 				}

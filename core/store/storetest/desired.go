@@ -217,7 +217,7 @@ var desiredTests = map[string]func(*testing.T, store.Store){
 		save(t, s, desired(1, 1, 1, 0), desired(2, 1, 1, 0))
 		wantClaim(t, s, "gone", 1, "1#1@1", "2#1@1")
 		wantClaim(t, s, "next", 2)
-		check(t, s.ReleaseInstallation(ctx, 20, "gone", at(100)))
+		check(t, s.ReleaseInstallation(ctx, store.Release{InstallationID: 20, Owner: "gone", BlockedUntil: at(100)}))
 		check(t, s.ReleaseLeases(ctx))
 		wantClaim(t, s, "next", 3, "1#1@1")            // the other one is blocked still
 		wantClaim(t, s, "next", 100, "1#1@1", "2#1@1") // the lease of second 3 has run out
@@ -226,22 +226,80 @@ var desiredTests = map[string]func(*testing.T, store.Store){
 		save(t, s, desired(1, 1, 1, 0), desired(1, 2, 1, 0))
 		wantClaim(t, s, "a", 0, "1#1@1", "1#2@1")
 		finish(t, s, done(1, 1, 1))
-		check(t, s.ReleaseInstallation(testContext(t), 10, "a", time.Time{}))
+		check(t, s.ReleaseInstallation(testContext(t), store.Release{InstallationID: 10, Owner: "a"}))
 		wantClaim(t, s, "b", 1, "1#2@1")
-		wantError(t, s.ReleaseInstallation(testContext(t), 10, "a", at(900)), store.ErrConflict)
+		wantError(t, s.ReleaseInstallation(testContext(t), store.Release{InstallationID: 10, Owner: "a", BlockedUntil: at(900)}), store.ErrConflict)
 		finish(t, s, failed(1, 2, 1, 0))
-		check(t, s.ReleaseInstallation(testContext(t), 10, "b", at(100)))
+		check(t, s.ReleaseInstallation(testContext(t), store.Release{InstallationID: 10, Owner: "b", BlockedUntil: at(100)}))
 		wantClaim(t, s, "a", 99)
 		wantClaim(t, s, "b", 99)
 		wantClaim(t, s, "b", 100, "1#2@1")
-		check(t, s.ReleaseInstallation(testContext(t), 10, "b", at(200)))
-		check(t, s.ReleaseInstallation(testContext(t), 10, "b", time.Time{})) // nobody's lease: unblocked
+		check(t, s.ReleaseInstallation(testContext(t), store.Release{InstallationID: 10, Owner: "b", BlockedUntil: at(200)}))
+		check(t, s.ReleaseInstallation(testContext(t), store.Release{InstallationID: 10, Owner: "b"})) // nobody's lease: unblocked
 		wantClaim(t, s, "b", 101, "1#2@1")
-		check(t, s.ReleaseInstallation(testContext(t), 77, "b", at(200))) // never leased
+		check(t, s.ReleaseInstallation(testContext(t), store.Release{InstallationID: 77, Owner: "b", BlockedUntil: at(200)})) // never leased
+	},
+	"live rows never starve backfill": func(t *testing.T, s store.Store) {
+		for number := 1; number <= 40; number++ {
+			row := desired(1, number, 1, float64(number))
+			row.Backfill = number > 30
+			save(t, s, row)
+		}
+		claimed, err := s.ClaimDesired(testContext(t), store.Claim{Owner: "a", Now: at(100), LeaseFor: time.Minute, MaxInstallations: 1, MaxIssues: 16})
+		check(t, err)
+		rows := claimedRows(claimed)
+		equal(t, "places", len(rows), 16)
+		equal(t, "last places", rows[14:], []string{"1#15@1", "1#31@1"})
+		for n, row := range claimed[0].Rows {
+			equal(t, "backfill", row.Backfill, n == 15)
+		}
+		check(t, s.ReleaseInstallation(testContext(t), store.Release{InstallationID: 10, Owner: "a"}))
+		equal(t, "all", len(claimAll(t, s, "a", 101)[0].Rows), 40)
+	},
+	"backfill held back": func(t *testing.T, s store.Store) {
+		later := desired(1, 1, 1, 0)
+		later.Backfill = true
+		save(t, s, later)
+		check(t, s.ReleaseInstallation(testContext(t), store.Release{InstallationID: 10, Owner: "a", BackfillUntil: at(100)}))
+		wantClaim(t, s, "a", 99)
+		save(t, s, desired(1, 2, 1, 50))
+		wantClaim(t, s, "a", 99, "1#2@1")
+		check(t, s.ReleaseInstallation(testContext(t), store.Release{InstallationID: 10, Owner: "a", BackfillUntil: at(100)}))
+		wantClaim(t, s, "a", 100, "1#2@1", "1#1@1")
+	},
+	"a budget is handed on": func(t *testing.T, s store.Store) {
+		ctx := testContext(t)
+		save(t, s, desired(1, 1, 1, 0), desired(1, 2, 1, 0), desired(2, 1, 1, 0))
+		first := claimAll(t, s, "a", 1)
+		equal(t, "budget before any", first[0].Budget, []byte(nil))
+		check(t, s.ReleaseInstallation(ctx, store.Release{InstallationID: 10, Owner: "a", Budget: []byte("spent")}))
+		check(t, s.ReleaseInstallation(ctx, store.Release{InstallationID: 20, Owner: "a"}))
+		second := claimAll(t, s, "b", 2) // until 62
+		equal(t, "budget", second[0].Budget, []byte("spent"))
+		equal(t, "another's budget", second[1].Budget, []byte(nil))
+		equal(t, "lost", second[0].Lost, 0)
+		finish(t, s, done(1, 2, 1))
+		// b dies: what it was handed is lost, settled or not; the budget stands as a left it.
+		third := claimAll(t, s, "c", 70) // until 130
+		equal(t, "budget", third[0].Budget, []byte("spent"))
+		equal(t, "lost", []int{third[0].Lost, third[1].Lost}, []int{2, 1})
+		equal(t, "lost at", third[0].LostAt, at(62))
+		check(t, s.ReleaseLeases(ctx)) // and so do c's
+		fourth := claimAll(t, s, "d", 80)
+		equal(t, "lost", []int{fourth[0].Lost, fourth[1].Lost}, []int{3, 2})
+		equal(t, "lost at", fourth[0].LostAt, at(130))
+		check(t, s.ReleaseInstallation(ctx, store.Release{InstallationID: 20, Owner: "d"}))
+		check(t, s.ReleaseInstallation(ctx, store.Release{InstallationID: 10, Owner: "d", Budget: []byte("more")}))
+		fifth := claimAll(t, s, "e", 81)
+		equal(t, "budget", fifth[0].Budget, []byte("more"))
+		equal(t, "lost", []int{fifth[0].Lost, fifth[1].Lost}, []int{0, 2})
+		equal(t, "lost at", fifth[0].LostAt, time.Time{})
+		check(t, s.ReleaseInstallation(ctx, store.Release{InstallationID: 10, Owner: "e", Budget: []byte{}}))
+		equal(t, "cleared", claimAll(t, s, "f", 82)[0].Budget, []byte(nil))
 	},
 	"blocked installations hold up nobody else": func(t *testing.T, s store.Store) {
 		save(t, s, desired(1, 1, 1, 0), desired(2, 1, 1, 5))
-		check(t, s.ReleaseInstallation(testContext(t), 10, "a", at(3600)))
+		check(t, s.ReleaseInstallation(testContext(t), store.Release{InstallationID: 10, Owner: "a", BlockedUntil: at(3600)}))
 		wantClaim(t, s, "a", 10, "2#1@1")
 		wantPending(t, s, 2)
 	},
@@ -254,6 +312,7 @@ var desiredTests = map[string]func(*testing.T, store.Store){
 		install(t, s, store.InstallationChange{EventID: "i2", At: at(1), Installation: &triage.Installation{ID: 20, Removed: true, UpdatedAt: at(1)}})
 		install(t, s, store.InstallationChange{EventID: "i3", At: at(1), Installation: &triage.Installation{ID: 30, UpdatedAt: at(1)},
 			Upserted: []triage.Repository{{ID: 3, FullName: "acme/three"}, {ID: 5, FullName: "acme/five"}}})
+		configure(t, s, 3, 5)
 		install(t, s, store.InstallationChange{EventID: "i4", At: at(2), Removed: []int64{3}})
 		wantClaim(t, s, "a", 10, "4#1@1", "5#1@1") // installation 40 is not known, and no obstacle
 		wantPending(t, s, 6)

@@ -335,6 +335,7 @@ var textTests = map[string]func(*testing.T, store.Store){
 				return triage.DesiredLabel{Name: x, Field: triage.Field(x), Value: x, Source: triage.Source(x), Plugin: x, Version: x, Confidence: 0.5, EventID: x}
 			}
 			key := triage.IssueKey{RepositoryID: id, Number: 1}
+			configure(t, s, id)
 			check(t, s.SaveDesired(testContext(t), []store.Desired{{Issue: key, InstallationID: id, Revision: 1, EventID: in, Traceparent: in, Labels: []triage.DesiredLabel{label(in)}, ReceivedAt: at(1)}}))
 			claimed, err := s.ClaimDesired(testContext(t), store.Claim{Owner: in, Now: at(10), LeaseFor: time.Minute, MaxInstallations: 1, MaxIssues: 1})
 			check(t, err)
@@ -343,7 +344,7 @@ var textTests = map[string]func(*testing.T, store.Store){
 			}
 			equal(t, name, claimed[0].Rows, []store.Desired{{Issue: key, InstallationID: id, Revision: 1, EventID: text.want, Traceparent: text.want, Labels: []triage.DesiredLabel{label(text.want)}, ReceivedAt: at(1)}})
 			check(t, s.FinishDesired(testContext(t), []store.DesiredResult{{Issue: key, Revision: 1, NotBefore: at(1000), Error: in}}))
-			check(t, s.ReleaseInstallation(testContext(t), id, in, time.Time{}))
+			check(t, s.ReleaseInstallation(testContext(t), store.Release{InstallationID: id, Owner: in}))
 			entry := triage.LedgerEntry{Issue: key, DesiredLabel: label(in), State: triage.LedgerIntended, Actor: in, UpdatedAt: at(3)}
 			check(t, s.RecordLedger(testContext(t), []triage.LedgerEntry{entry}))
 			ledger, err := s.Ledger(testContext(t), []triage.IssueKey{key})

@@ -11,6 +11,7 @@
 package sdktest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -81,6 +82,9 @@ func Check(ctx context.Context, c sdk.Classifier, options Options) []Fault {
 	if e, ok := c.(sdk.Embedder); ok {
 		k.try("embedding", func(ctx context.Context) error { return k.embed(ctx, e) })
 	}
+	if e, ok := c.(sdk.TermEmbedder); ok {
+		k.try("embedding", func(ctx context.Context) error { return k.embedTerms(ctx, e) })
+	}
 	if l, ok := c.(sdk.Learner); ok {
 		k.try("learning", func(ctx context.Context) error { return learn(ctx, l) })
 	}
@@ -130,8 +134,16 @@ func (k *checker) description(context.Context) error {
 	if again := k.classifier.Describe(); !reflect.DeepEqual(again, k.described) {
 		return fmt.Errorf("two descriptions differ: %+v and %+v", k.described, again)
 	}
-	if _, embeds := k.classifier.(sdk.Embedder); embeds != (k.described.Embedding != nil) {
-		return errors.New("the description must name an Embedding when, and only when, there is an Embed method")
+	_, vectors := k.classifier.(sdk.Embedder)
+	_, terms := k.classifier.(sdk.TermEmbedder)
+	model := k.described.Embedding
+	switch {
+	case vectors && terms:
+		return errors.New("there is an Embed and an EmbedTerms method; only one is possible")
+	case (vectors || terms) != (model != nil):
+		return errors.New("the description must name an Embedding when, and only when, there is an Embed or EmbedTerms method")
+	case model != nil && model.Terms != terms:
+		return errors.New("the description's Embedding must be of Terms when, and only when, there is an EmbedTerms method")
 	}
 	return nil
 }
@@ -306,11 +318,17 @@ func (k *checker) cancelled(ctx context.Context) error {
 	return nil
 }
 
-func (k *checker) embed(ctx context.Context, e sdk.Embedder) error {
+// embeddable are the texts to embed, an ordinary one second.
+func embeddable() []sdk.Text {
 	texts := []sdk.Text{{}, {Title: "Crash when saving a file", Body: "It fails."}}
 	for _, issue := range issues() {
 		texts = append(texts, sdk.Text{Title: issue.Title, Body: issue.Body})
 	}
+	return texts
+}
+
+func (k *checker) embed(ctx context.Context, e sdk.Embedder) error {
+	texts := embeddable()
 	vectors, err := e.Embed(ctx, texts)
 	if err != nil {
 		return err
@@ -343,6 +361,46 @@ func (k *checker) embed(ctx context.Context, e sdk.Embedder) error {
 		return fmt.Errorf("of no texts it gives %d vectors", len(none))
 	}
 	return nil
+}
+
+func (k *checker) embedTerms(ctx context.Context, e sdk.TermEmbedder) error {
+	texts := embeddable()
+	terms, err := e.EmbedTerms(ctx, texts)
+	if err != nil {
+		return err
+	}
+	if len(terms) != len(texts) {
+		return fmt.Errorf("the terms of %d texts for %d texts", len(terms), len(texts))
+	}
+	for i, t := range terms {
+		if err := sdk.CheckTerms(t); err != nil {
+			return fmt.Errorf("the terms of %.40q: %w", texts[i].Title, err)
+		}
+	}
+	if len(terms[1]) == 0 {
+		return fmt.Errorf("there are no terms in %q", texts[1].Title)
+	}
+	alone, err := e.EmbedTerms(ctx, texts[1:2])
+	if err != nil {
+		return err
+	}
+	if len(alone) != 1 || !k.options.Varies && !sameTerms(alone[0], terms[1]) {
+		return errors.New("a text has other terms when it is embedded alone")
+	}
+	none, err := e.EmbedTerms(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("of no texts it gives an error: %w", err)
+	}
+	if len(none) != 0 {
+		return fmt.Errorf("of no texts it gives the terms of %d", len(none))
+	}
+	return nil
+}
+
+// sameTerms compares without regard to order, which means nothing.
+func sameTerms(a, b []sdk.Term) bool {
+	byID := func(x, y sdk.Term) int { return cmp.Compare(x.ID, y.ID) }
+	return slices.Equal(slices.SortedFunc(slices.Values(a), byID), slices.SortedFunc(slices.Values(b), byID))
 }
 
 func learn(ctx context.Context, l sdk.Learner) error {

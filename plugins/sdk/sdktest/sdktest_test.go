@@ -33,6 +33,19 @@ func (e embedder) Embed(_ context.Context, texts []sdk.Text) ([][]float32, error
 	return e.embed(texts), nil
 }
 
+type termEmbedder struct {
+	classifier
+	terms func(sdk.Text) []sdk.Term
+}
+
+func (e termEmbedder) EmbedTerms(_ context.Context, texts []sdk.Text) ([][]sdk.Term, error) {
+	out := make([][]sdk.Term, len(texts))
+	for i, t := range texts {
+		out[i] = e.terms(t)
+	}
+	return out, nil
+}
+
 func good(_ context.Context, r sdk.Request) (sdk.Result, error) {
 	for _, o := range r.Repository.Options[sdk.Category] {
 		if o.Value == "bug" && strings.Contains(r.Issue.Body, "panic:") {
@@ -61,6 +74,10 @@ func TestConforming(t *testing.T) {
 	d := description()
 	d.Embedding = &sdk.EmbeddingModel{Name: "m", Dimensions: 2}
 	sdktest.Run(t, embedder{classifier{d, good}, vectors}, sdktest.Options{})
+	d.Embedding = &sdk.EmbeddingModel{Name: "m", Terms: true}
+	sdktest.Run(t, termEmbedder{classifier{d, good}, func(t sdk.Text) []sdk.Term {
+		return []sdk.Term{{ID: uint32(len(t.Title)), Weight: 1, Share: 6}}
+	}}, sdktest.Options{})
 }
 
 // Every fault is found, and said so that the author knows what to mend.
@@ -73,7 +90,21 @@ func TestFaults(t *testing.T) {
 	var calls atomic.Int64
 	embedding := description()
 	embedding.Embedding = &sdk.EmbeddingModel{Name: "m", Dimensions: 2}
+	words := description()
+	words.Embedding = &sdk.EmbeddingModel{Name: "m", Terms: true}
+	terms := func(list ...sdk.Term) sdk.Classifier {
+		return termEmbedder{classifier{words, good}, func(sdk.Text) []sdk.Term { return list }}
+	}
 	for want, c := range map[string]sdk.Classifier{
+		"it must be above 0 and at most 64": terms(sdk.Term{ID: 1}),
+		"stands in 1001 of 1000 issues":     terms(sdk.Term{ID: 1, Weight: 1, Share: 1001}),
+		"stands twice among":                terms(sdk.Term{ID: 1, Weight: 1}, sdk.Term{ID: 1, Weight: 2}),
+		"at most 2048 are possible":         terms(make([]sdk.Term, 2049)...),
+		"there are no terms in":             terms(),
+		"must be of Terms when, and only":   termEmbedder{classifier{embedding, good}, func(sdk.Text) []sdk.Term { return nil }},
+		"has other terms when it is embedded alone": termEmbedder{classifier{words, good}, func(sdk.Text) []sdk.Term {
+			return []sdk.Term{{ID: uint32(calls.Add(1)), Weight: 1}}
+		}},
 		"must be a semantic version":                 classifier{sdk.Description{Name: "x", Version: "latest"}, good},
 		"not among the repository's options":         classifier{description(), answer(sdk.Category, sdk.Answer{Values: []string{"admin"}})},
 		"which its description does not list":        classifier{description(), answer(sdk.Priority, sdk.Answer{Values: []string{"high"}})},

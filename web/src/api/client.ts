@@ -1,3 +1,4 @@
+import { decodeConfiguration, type Configuration } from "./configuration";
 import { decodeGaps, type Gaps } from "./gaps";
 import {
   decodeIssueDetail,
@@ -91,6 +92,11 @@ export class ApiClient {
   async repositories(signal?: AbortSignal): Promise<Repository[]> {
     const response = await this.send("/api/repositories", { signal });
     return decodeRepositories(await readJSON(response));
+  }
+
+  async configuration(id: number, signal?: AbortSignal): Promise<Configuration> {
+    const response = await this.send(`/api/repositories/${id}/configuration`, { signal });
+    return decodeConfiguration(await readJSON(response));
   }
 
   async stats(signal?: AbortSignal): Promise<Stats> {

@@ -103,6 +103,19 @@ export interface LedgerEntry {
   updatedAt: string;
 }
 
+/** A label that is suggested rather than written. */
+export interface Suggestion {
+  name: string;
+  field: Field;
+  value: string;
+  confidence: number;
+  reason: string;
+  plugin: string;
+  version: string;
+  /** "pending" is on GitHub, too; "shown" here alone. */
+  state: string;
+}
+
 /** One value that a correction may choose. */
 export interface Option {
   value: string;
@@ -117,6 +130,8 @@ export interface IssueDetail extends Issue {
   body: string;
   corrections: Correction[];
   ledger: LedgerEntry[];
+  /** Labels that are suggested and wait for somebody's word. */
+  suggestions: Suggestion[];
   options: Options;
 }
 
@@ -126,6 +141,8 @@ export interface Repository {
   private: boolean;
   labels: { name: string; color: string; description: string }[];
   options: Options;
+  /** How many things are wrong in its configuration files. */
+  configurationFaults: number;
 }
 
 export interface Stats {
@@ -256,6 +273,22 @@ function decodeLedgerEntry(raw: unknown): LedgerEntry | undefined {
   };
 }
 
+function decodeSuggestion(raw: unknown): Suggestion | undefined {
+  const r = record(raw);
+  const field = FIELDS.find((known) => known === r.field);
+  if (text(r.name) === "" || field === undefined) return undefined;
+  return {
+    name: text(r.name),
+    field,
+    value: text(r.value),
+    confidence: share(r.confidence),
+    reason: text(r.reason),
+    plugin: text(r.plugin),
+    version: text(r.version),
+    state: text(r.state),
+  };
+}
+
 function decodeOptions(raw: unknown): Options {
   const r = record(raw);
   const options: Options = {};
@@ -280,6 +313,7 @@ export function decodeIssueDetail(raw: unknown): IssueDetail | undefined {
     body: text(r.body),
     corrections: list(r.corrections, decodeCorrection),
     ledger: list(r.ledger, decodeLedgerEntry),
+    suggestions: list(r.suggestions, decodeSuggestion),
     options: decodeOptions(r.options),
   };
 }
@@ -307,6 +341,7 @@ export function decodeRepositories(raw: unknown): Repository[] {
         return { name: text(l.name), color: text(l.color), description: text(l.description) };
       }),
       options: decodeOptions(r.options),
+      configurationFaults: number(r.configuration_faults),
     };
   });
 }

@@ -17,6 +17,7 @@ import { Body } from "./body";
 import { takeDetail } from "./correct";
 import { Fields } from "./fields";
 import { Provenance } from "./provenance";
+import { Suggestions } from "./suggestions";
 import { SimilarIssues } from "./similar-issues";
 
 /** An issue with everything that is held to be true of it, and on whose word. */
@@ -106,6 +107,7 @@ export function IssuePage({ id }: { id: number }) {
 function Rest({ issue, detail }: { issue: ShownIssue; detail: IssueDetail }) {
   return (
     <>
+      <Suggestions issue={issue} suggestions={detail.suggestions} options={detail.options} />
       <section className="card detail-body" aria-label="What the issue says">
         <h2 className="card-title">
           <span>
@@ -123,6 +125,7 @@ function Rest({ issue, detail }: { issue: ShownIssue; detail: IssueDetail }) {
 }
 
 function Facts({ issue }: { issue: ShownIssue }) {
+  const filters: Filters = useSearch({ from: "__root__" });
   const repositories = useRepositories().data;
   const colors = repositories?.find((repository) => repository.id === issue.repository.id)?.labels;
   const StateIcon = issue.state === "open" ? CircleDot : CircleCheck;
@@ -134,7 +137,14 @@ function Facts({ issue }: { issue: ShownIssue }) {
       </span>
       <span className="detail-where">
         {issue.repository.private && <Lock aria-label="Private repository" />}
-        <bdi>{issue.repository.fullName}</bdi>
+        <Link
+          to="/repositories/$repositoryId"
+          params={{ repositoryId: String(issue.repository.id) }}
+          search={filters}
+          title="How this repository wants to be treated"
+        >
+          <bdi>{issue.repository.fullName}</bdi>
+        </Link>
       </span>
       <span>
         <bdi>{issue.author.login || "ghost"}</bdi>

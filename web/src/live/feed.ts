@@ -15,6 +15,7 @@ export const queryKeys = {
   system: ["system"] as const,
   gaps: ["gaps"] as const,
   repositories: ["repositories"] as const,
+  configuration: (id: number) => ["configuration", id] as const,
 };
 
 const STATS_EVERY_MS = 2_000;

@@ -68,7 +68,7 @@ export function Header() {
           search={filters}
           className="icon-button"
           aria-label="System"
-          title="Processes and plugins (s)"
+          title="Processes, plugins and repositories (s)"
         >
           <Activity aria-hidden="true" />
         </Link>

@@ -12,7 +12,7 @@ const KEYS: [string[], string][] = [
   [["o"], "Open the issue on GitHub"],
   [["."], "Show new issues, go to the top"],
   [["/"], "Search"],
-  [["s"], "Processes and plugins"],
+  [["s"], "Processes, plugins and repositories"],
   [["t"], "Change the theme"],
   [["?"], "This help"],
 ];

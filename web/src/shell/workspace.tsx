@@ -15,13 +15,13 @@ function subscribeWidth(listener: () => void): () => void {
   return () => query.removeEventListener("change", listener);
 }
 
-/** The page's frame: the header, the list, the open issue or the system beside or over it, and the figures. */
+/** The page's frame: the header, the list, the open issue, repository or system beside or over it, and the figures. */
 export function WorkspaceLayout() {
   const filters: Filters = useSearch({ from: "__root__" });
-  const { issueId } = useParams({ strict: false });
+  const { issueId, repositoryId } = useParams({ strict: false });
   const openId = issueId !== undefined && /^\d{1,15}$/.test(issueId) ? Number(issueId) : undefined;
   const inSystem = useLocation({ select: (location) => location.pathname === SYSTEM_PATH });
-  const isOpen = issueId !== undefined || inSystem;
+  const isOpen = issueId !== undefined || repositoryId !== undefined || inSystem;
   const sideBySide = useSyncExternalStore(subscribeWidth, () => window.matchMedia(SIDE_BY_SIDE).matches);
   const [correcting, setCorrecting] = useState<Correcting | null>(null);
   const workspace = useMemo<Workspace>(() => ({ correcting, setCorrecting }), [correcting]);

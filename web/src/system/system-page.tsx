@@ -12,6 +12,7 @@ import { Backlog } from "./backlog";
 import { GapReport } from "./gaps";
 import { Plugins } from "./plugins";
 import { Processes } from "./processes";
+import { Repositories } from "./repositories";
 
 const REFRESH_MS = 5_000;
 
@@ -71,6 +72,7 @@ export function SystemPage() {
           />
         )}
         {gaps.data && <GapReport gaps={gaps.data} />}
+        <Repositories />
       </div>
     </article>
   );

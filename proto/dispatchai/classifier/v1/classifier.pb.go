@@ -312,13 +312,17 @@ func (x *DescribeResponse) GetMaxBatch() uint32 {
 }
 
 // EmbeddingModel names a space of vectors. Only vectors of one model are ever
-// compared, so the name must change when the vectors do.
+// compared, so the name must change when the vectors do, or what terms stand for.
 type EmbeddingModel struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// At most 128 bytes.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// How many numbers a vector holds: 1 to 1536.
-	Dimensions    uint32 `protobuf:"varint,2,opt,name=dimensions,proto3" json:"dimensions,omitempty"`
+	// How many numbers a vector holds: 1 to 1536. 0 when terms is set.
+	Dimensions uint32 `protobuf:"varint,2,opt,name=dimensions,proto3" json:"dimensions,omitempty"`
+	// The plugin gives the terms of a text instead of a finished vector. The host
+	// weighs each term by how few of the repository's own issues have it, which a
+	// plugin cannot know, and compares texts by the cosine of what comes of it.
+	Terms         bool `protobuf:"varint,3,opt,name=terms,proto3" json:"terms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -365,6 +369,13 @@ func (x *EmbeddingModel) GetDimensions() uint32 {
 		return x.Dimensions
 	}
 	return 0
+}
+
+func (x *EmbeddingModel) GetTerms() bool {
+	if x != nil {
+		return x.Terms
+	}
+	return false
 }
 
 // ConfigureRequest holds the settings of the plugin as a whole.
@@ -1551,11 +1562,22 @@ func (x *EmbedResponse) GetVectors() []*Vector {
 	return nil
 }
 
-// Vector is a point in the embedding model's space.
+// Vector is a point in the embedding model's space: values for a model with
+// dimensions; terms, weights and shares, all of one length and in the same
+// order, for a model of terms.
 type Vector struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// As many finite numbers as the model's dimensions.
-	Values        []float32 `protobuf:"fixed32,1,rep,packed,name=values,proto3" json:"values,omitempty"`
+	Values []float32 `protobuf:"fixed32,1,rep,packed,name=values,proto3" json:"values,omitempty"`
+	// What the text consists of, words for instance, each as a hash of 32 bits
+	// and at most once: up to 2,048. A text may have none; nothing is like it.
+	Terms []uint32 `protobuf:"fixed32,2,rep,packed,name=terms,proto3" json:"terms,omitempty"`
+	// How much each term stands out within its text, whatever the repository:
+	// above 0, at most 64. For words, 1 + ln(how often the word stands in it) is good.
+	Weights []float32 `protobuf:"fixed32,3,rep,packed,name=weights,proto3" json:"weights,omitempty"`
+	// Of a thousand issues anywhere, in about how many the term stands: 0 to
+	// 1,000. It counts for as long as a repository has few issues of its own.
+	Shares        []uint32 `protobuf:"varint,4,rep,packed,name=shares,proto3" json:"shares,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1593,6 +1615,27 @@ func (*Vector) Descriptor() ([]byte, []int) {
 func (x *Vector) GetValues() []float32 {
 	if x != nil {
 		return x.Values
+	}
+	return nil
+}
+
+func (x *Vector) GetTerms() []uint32 {
+	if x != nil {
+		return x.Terms
+	}
+	return nil
+}
+
+func (x *Vector) GetWeights() []float32 {
+	if x != nil {
+		return x.Weights
+	}
+	return nil
+}
+
+func (x *Vector) GetShares() []uint32 {
+	if x != nil {
+		return x.Shares
 	}
 	return nil
 }
@@ -2074,12 +2117,13 @@ const file_dispatchai_classifier_v1_classifier_proto_rawDesc = "" +
 	"\x06fields\x18\x03 \x03(\x0e2\x1f.dispatchai.classifier.v1.FieldR\x06fields\x12H\n" +
 	"\fcapabilities\x18\x04 \x03(\x0e2$.dispatchai.classifier.v1.CapabilityR\fcapabilities\x12F\n" +
 	"\tembedding\x18\x05 \x01(\v2(.dispatchai.classifier.v1.EmbeddingModelR\tembedding\x12\x1b\n" +
-	"\tmax_batch\x18\x06 \x01(\rR\bmaxBatch\"D\n" +
+	"\tmax_batch\x18\x06 \x01(\rR\bmaxBatch\"Z\n" +
 	"\x0eEmbeddingModel\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1e\n" +
 	"\n" +
 	"dimensions\x18\x02 \x01(\rR\n" +
-	"dimensions\".\n" +
+	"dimensions\x12\x14\n" +
+	"\x05terms\x18\x03 \x01(\bR\x05terms\".\n" +
 	"\x10ConfigureRequest\x12\x1a\n" +
 	"\bsettings\x18\x01 \x01(\fR\bsettings\"\x13\n" +
 	"\x11ConfigureResponse\"\x91\x01\n" +
@@ -2161,9 +2205,12 @@ const file_dispatchai_classifier_v1_classifier_proto_rawDesc = "" +
 	"\x05title\x18\x01 \x01(\tR\x05title\x12\x12\n" +
 	"\x04body\x18\x02 \x01(\tR\x04body\"K\n" +
 	"\rEmbedResponse\x12:\n" +
-	"\avectors\x18\x01 \x03(\v2 .dispatchai.classifier.v1.VectorR\avectors\" \n" +
+	"\avectors\x18\x01 \x03(\v2 .dispatchai.classifier.v1.VectorR\avectors\"h\n" +
 	"\x06Vector\x12\x16\n" +
-	"\x06values\x18\x01 \x03(\x02R\x06values\"\xe6\x01\n" +
+	"\x06values\x18\x01 \x03(\x02R\x06values\x12\x14\n" +
+	"\x05terms\x18\x02 \x03(\aR\x05terms\x12\x18\n" +
+	"\aweights\x18\x03 \x03(\x02R\aweights\x12\x16\n" +
+	"\x06shares\x18\x04 \x03(\rR\x06shares\"\xe6\x01\n" +
 	"\aExample\x12\x19\n" +
 	"\bevent_id\x18\x01 \x01(\tR\aeventId\x12\x1e\n" +
 	"\n" +

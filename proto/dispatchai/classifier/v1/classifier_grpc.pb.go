@@ -70,8 +70,9 @@ type ClassifierServiceClient interface {
 	// any order. What concerns a single item is that item's error; a status
 	// other than OK fails the batch, which the host then asks again item by item.
 	Classify(ctx context.Context, in *ClassifyRequest, opts ...grpc.CallOption) (*ClassifyResponse, error)
-	// Embed turns texts into vectors, one per text in the same order. Needs
-	// CAPABILITY_EMBED.
+	// Embed turns texts into vectors, or into the terms that the host makes
+	// vectors of (see EmbeddingModel.terms): one Vector per text in the same
+	// order. Needs CAPABILITY_EMBED.
 	Embed(ctx context.Context, in *EmbedRequest, opts ...grpc.CallOption) (*EmbedResponse, error)
 	// Fit makes a model of one repository from all of its examples. The first
 	// request names the repository, examples follow in any number of requests.
@@ -203,8 +204,9 @@ type ClassifierServiceServer interface {
 	// any order. What concerns a single item is that item's error; a status
 	// other than OK fails the batch, which the host then asks again item by item.
 	Classify(context.Context, *ClassifyRequest) (*ClassifyResponse, error)
-	// Embed turns texts into vectors, one per text in the same order. Needs
-	// CAPABILITY_EMBED.
+	// Embed turns texts into vectors, or into the terms that the host makes
+	// vectors of (see EmbeddingModel.terms): one Vector per text in the same
+	// order. Needs CAPABILITY_EMBED.
 	Embed(context.Context, *EmbedRequest) (*EmbedResponse, error)
 	// Fit makes a model of one repository from all of its examples. The first
 	// request names the repository, examples follow in any number of requests.
