@@ -132,8 +132,13 @@ func newSystem(t testing.TB, o simulate.Options) *system {
 		o.WebhookSecret = "it's a secret to everybody"
 	}
 	if _, measured := t.(*testing.B); !measured {
-		watch := githubtest.Watch(t, githubtest.Everything)
-		o.OnRequest = func(e simulate.Exchange) { watch(githubtest.Exchange(e)) }
+		watch, also := githubtest.Watch(t, githubtest.Everything), o.OnRequest
+		o.OnRequest = func(e simulate.Exchange) {
+			watch(githubtest.Exchange(e))
+			if also != nil {
+				also(e)
+			}
+		}
 	}
 	github, err := simulate.New(o)
 	if err != nil {

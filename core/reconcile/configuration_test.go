@@ -17,6 +17,7 @@ import (
 
 	"github.com/dispatchai/dispatchai/app/simulate"
 	"github.com/dispatchai/dispatchai/core/github"
+	"github.com/dispatchai/dispatchai/core/github/githubtest"
 	"github.com/dispatchai/dispatchai/core/reconcile"
 	"github.com/dispatchai/dispatchai/core/store"
 	"github.com/dispatchai/dispatchai/core/store/sqlite"
@@ -47,9 +48,11 @@ func newFixture(t testing.TB) *fixture {
 	f := &fixture{TB: t, ctx: ctx, requests: map[string]int{}}
 	key, err := privateKey()
 	f.check(err)
+	watch := githubtest.Watch(t, githubtest.Everything)
 	f.github, err = simulate.New(simulate.Options{Seed: 3, PrivateKey: key, RateLimits: simulate.RateLimits{Off: true},
 		Permissions: map[string]string{"issues": "write", "contents": "read", "checks": "write"},
 		OnRequest: func(e simulate.Exchange) {
+			watch(githubtest.Exchange(e))
 			f.mu.Lock()
 			defer f.mu.Unlock()
 			f.requests[fmt.Sprintf("%s %d", e.Path, e.Status)]++
