@@ -210,14 +210,15 @@ func (w *Worker) decide(ctx context.Context, k *work) error {
 		}
 	}
 
-	// An issue whose opening was missed is classified when it is next heard of;
-	// one that was opened is, even when it was closed before we heard.
+	// An issue whose opening was missed is classified when it is next heard of; one
+	// that was opened is, even when it was closed before we heard, and so is a closed
+	// one that was backfilled: somebody asked for it.
 	current := k.current()
-	// A closed one that somebody has backfilled is, too: they asked for it.
 	opened := e.Kind == triage.KindIssue && (e.Action == "opened" || e.Action == "reopened" || e.Action == github.ActionBackfilled)
 	unseen := k.state.Classification == nil && (current.State != "closed" || opened)
 	edited := !k.change.Partial && k.state.Classification != nil && textHash(current) != k.state.TextHash
-	reopened := e.Kind == triage.KindIssue && e.Action == "reopened" && current.State != "closed"
+	reopened := e.Kind == triage.KindIssue && current.State != "closed" &&
+		(e.Action == "reopened" || e.Action == github.ActionReconciled && k.state.Issue.State == "closed")
 	again := edited && k.policy.Edit || reopened && k.policy.Reopen
 	k.classify = asked || (k.classify || unseen || again) && !k.directives().Ignored
 	if (edited || reopened) && k.policy.NeedsInfo.Ask && k.change.EventType == triage.Updated {
@@ -389,13 +390,13 @@ func (w *Worker) apply(ctx context.Context, works []*work) {
 	}
 }
 
-// noteIgnored leaves a trace of the events that change nothing, so that a
-// delivery that was accepted and left none is known to be lost.
+// noteIgnored leaves a trace of the events that change nothing, their IDs, so that
+// a delivery that was accepted and left none is known to be lost.
 func (w *Worker) noteIgnored(ctx context.Context, works []*work) {
 	var ignored []*work
 	var ids []string
 	for _, k := range works {
-		if k.err == nil && k.event.Kind == triage.KindPullRequest {
+		if k.err == nil && (k.event.Kind == triage.KindPullRequest || k.gone) {
 			ignored, ids = append(ignored, k), append(ids, k.event.ID)
 		}
 	}

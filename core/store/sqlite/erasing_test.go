@@ -65,6 +65,9 @@ func populate(t *testing.T, s *Store, repositoryID int64) {
 			Report: store.ConfigurationReport{CheckedAt: at}, NextDue: time.Now().Add(time.Hour), Because: store.DuePeriodic,
 		}))
 	}
+	_, err = s.AdoptRepositories(ctx, at)
+	ok(err)
+	ok(s.StartBackfill(ctx, store.Backfill{Repository: triage.Repository{ID: repositoryID}, RequestID: "r", State: "open", AskedBy: secretWord, Status: store.BackfillRunning}))
 	for number := 1; number <= 2; number++ {
 		change := store.IssueChange{
 			EventID: fmt.Sprintf("opened-%d-%d", repositoryID, number), EventType: triage.Classified, ReceivedAt: at,
