@@ -16,26 +16,12 @@ import (
 func (s *Store) SaveDesired(ctx context.Context, rows []store.Desired) (err error) {
 	defer s.metrics.observe("save_desired", time.Now(), &err)
 	clean := make([]store.Desired, len(rows))
-	labels, requests, reactions := make([]string, len(rows)), make([]string, len(rows)), make([]string, len(rows))
-	labels, held, suggested := make([]string, len(rows)), make([]string, len(rows)), make([]string, len(rows))
+	documents := make([]desiredDocuments, len(rows))
 	for i, d := range rows {
-		if clean[i], err = d.Normalize(); err != nil {
-			return fmt.Errorf("sqlite store: %w", err)
+		if clean[i], err = d.Normalize(); err == nil {
+			documents[i], err = encodeDesired(clean[i])
 		}
-		var errs [3]error
-		labels[i], errs[0] = toJSON(clean[i].Labels)
-		held[i], errs[1] = listJSON(clean[i].Held)
-		suggested[i], errs[2] = listJSON(clean[i].Suggested)
-		if err = errors.Join(errs[:]...); err != nil {
-			return fmt.Errorf("sqlite store: %w", err)
-		}
-		if reactions[i], err = toJSON(clean[i].Reactions); err != nil {
-			return fmt.Errorf("sqlite store: %w", err)
-		}
-		if clean[i].Request == nil {
-			continue
-		}
-		if requests[i], err = toJSON(clean[i].Request); err != nil {
+		if err != nil {
 			return fmt.Errorf("sqlite store: %w", err)
 		}
 	}
@@ -44,6 +30,7 @@ func (s *Store) SaveDesired(ctx context.Context, rows []store.Desired) (err erro
 	}
 	return s.writer.do(ctx, func(t *tx) error {
 		for i, d := range clean {
+			in := documents[i]
 			// A live row that still waits stays live under a later backfill. A row in
 			// hand stays so: its owner finds on settling it that it moved on.
 			if _, err := t.exec(`INSERT INTO desired_labels (repository_id, number, installation_id, revision, event_id, traceparent, labels,
@@ -60,13 +47,28 @@ func (s *Store) SaveDesired(ctx context.Context, rows []store.Desired) (err erro
 					config_version = excluded.config_version, held = excluded.held, suggested = excluded.suggested, issue_type = excluded.issue_type,
 					attempts = 0, not_before = 0, last_error = '', settled = 0
 				WHERE excluded.revision > desired_labels.revision`,
-				d.Issue.RepositoryID, d.Issue.Number, d.InstallationID, d.Revision, d.EventID, d.Traceparent, labels[i], d.Backfill, micros(d.ReceivedAt), d.Ignored, requests[i], reactions[i],
-				d.ConfigVersion, held[i], suggested[i], d.IssueType); err != nil {
+				d.Issue.RepositoryID, d.Issue.Number, d.InstallationID, d.Revision, d.EventID, d.Traceparent, in.labels, d.Backfill, micros(d.ReceivedAt), d.Ignored, in.request, in.reactions,
+				d.ConfigVersion, in.held, in.suggested, d.IssueType); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+}
+
+// desiredDocuments are the columns of a row that hold JSON.
+type desiredDocuments struct{ labels, held, suggested, request, reactions string }
+
+func encodeDesired(d store.Desired) (in desiredDocuments, _ error) {
+	var errs [5]error
+	in.labels, errs[0] = toJSON(d.Labels)
+	in.held, errs[1] = listJSON(d.Held)
+	in.suggested, errs[2] = listJSON(d.Suggested)
+	in.reactions, errs[3] = toJSON(d.Reactions)
+	if d.Request != nil {
+		in.request, errs[4] = toJSON(d.Request)
+	}
+	return in, errors.Join(errs[:]...)
 }
 
 // ClaimDesired visits each installation that has rows to hand out once, so its cost grows with
