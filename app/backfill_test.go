@@ -242,21 +242,43 @@ func TestBackfillIsStopped(t *testing.T) {
 	}
 }
 
-// TestBackfillOnInstall: it begins by itself where that is wanted.
+// TestBackfillOnInstall: it begins by itself where the operator wants that, and
+// where the repository's own file does, when it is read first and when it is changed.
 func TestBackfillOnInstall(t *testing.T) {
 	t.Parallel()
-	s := newSystem(t, simulate.Options{Seed: 63, RateLimits: simulate.RateLimits{Off: true}})
-	s.env = []string{"DISPATCHAI_BACKFILL_ON_INSTALL=open"}
-	s.start()
-	t.Cleanup(s.dump)
-	s.oldIssues(50)
-	for n := 1; n <= 50; n++ {
-		if n%10 != 0 {
-			s.waitLabel(n, "kind/bug")
-		}
+	for name, c := range map[string]struct {
+		env   string
+		files []string // the second follows once the first is in force
+		all   bool
+	}{
+		"operator":         {env: "DISPATCHAI_BACKFILL_ON_INSTALL=open"},
+		"repository":       {files: []string{"backfill: all\n"}, all: true},
+		"repository later": {files: []string{"mode: apply\n", "backfill: open\n"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSystem(t, simulate.Options{
+				Seed: 63, RateLimits: simulate.RateLimits{Off: true}, Permissions: map[string]string{"issues": "write", "contents": "read"},
+				Events: []string{"issues", "issue_comment", "label", "repository", "push"},
+			})
+			s.env = []string{c.env}
+			s.start()
+			t.Cleanup(s.dump)
+			s.oldIssues(50)
+			for i, file := range c.files {
+				s.configFile(file)
+				eventually(t, "the file is in force", func() bool {
+					return s.metric(`dispatchai_configuration_readings_total{outcome="changed"}`) > float64(i)
+				})
+			}
+			for n := 1; n <= 50; n++ {
+				if n%10 != 0 || c.all {
+					s.waitLabel(n, "kind/bug")
+				}
+			}
+			eventually(t, "the backfill is done", func() bool {
+				r := s.gaps().Repositories
+				return len(r) == 1 && r[0].Backfill != nil && r[0].Backfill.Status == "done"
+			})
+		})
 	}
-	eventually(t, "the backfill is done", func() bool {
-		r := s.gaps().Repositories
-		return len(r) == 1 && r[0].Backfill != nil && r[0].Backfill.Status == "done"
-	})
 }

@@ -27,10 +27,16 @@ type configurationGitHub interface {
 	SaveCheckRun(ctx context.Context, installationID int64, repository triage.Repository, run github.CheckRun) error
 }
 
+// configurationStore is what a Refresher needs of the store.
+type configurationStore interface {
+	store.Configuring
+	StartBackfill(ctx context.Context, b store.Backfill) error
+}
+
 // RefresherConfig is what a Refresher is made of. Everything is required but what
 // has a default.
 type RefresherConfig struct {
-	Store  store.Configuring
+	Store  configurationStore
 	GitHub configurationGitHub
 	// Owner names this process in claims.
 	Owner string
@@ -151,6 +157,10 @@ func (r *Refresher) refresh(ctx context.Context, job store.ConfigurationJob) {
 	if check != nil && !check.Done {
 		result.NextDue = time.Time{} // in force at once; the repository stays in hand
 	}
+	if err := r.startBackfill(ctx, job, result); err != nil {
+		r.unsaved(ctx, log, err)
+		return
+	}
 	failpoint.Hit("reconcile/before-configuration")
 	if err := r.save(ctx, result); err != nil {
 		r.unsaved(ctx, log, err)
@@ -173,6 +183,24 @@ func (r *Refresher) refresh(ctx context.Context, job store.ConfigurationJob) {
 	if err := r.save(ctx, result); err != nil {
 		r.unsaved(ctx, log, err)
 	}
+}
+
+// startBackfill begins the backfill that a file asks for, once for each change of
+// what it asks. It comes before the file is in force, so that a crash in between
+// has it begun again rather than forgotten.
+func (r *Refresher) startBackfill(ctx context.Context, job store.ConfigurationJob, result store.ConfigurationResult) error {
+	wanted, before := result.Configuration.Config.Backfill, triage.BackfillNone
+	if job.Configuration != nil {
+		before = job.Configuration.Config.Backfill
+	}
+	if wanted == before || wanted == triage.BackfillNone {
+		return nil
+	}
+	asked := result.Report.InForce[len(result.Report.InForce)-1] // the file that has the last word
+	return r.Store.StartBackfill(ctx, store.Backfill{
+		Repository: job.Repository, RequestID: fmt.Sprintf("file/%s/%s", wanted, asked.Blob), State: string(wanted), AskedBy: asked.Name,
+		AskedAt: result.Report.CheckedAt, Status: store.BackfillRunning, UpdatedAt: result.Report.CheckedAt,
+	})
 }
 
 // backOff is how long to wait after a failure.
