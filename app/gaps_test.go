@@ -290,9 +290,11 @@ func TestDeliveriesLostForGood(t *testing.T) {
 	for _, number := range []int{vetoed, corrected, edited} {
 		s.waitLabel(number, "kind/bug")
 	}
-	s.waitGapless()
+	// GitHub's clock runs ahead of ours: what is on its way may count as missed already.
+	before := s.waitGapless().Repositories[0]
 	s.kill()
 	s.github.SetUnreachable(true)
+	clock.Advance(time.Minute)
 	act(s.github.RemoveLabel(ctx, testRepo, vetoed, "maia", "kind/bug"))
 	act(s.github.AddLabel(ctx, testRepo, corrected, "maia", "kind/question"))
 	title := "[BUG] parser crashes, now with another title"
@@ -333,8 +335,9 @@ func TestDeliveriesLostForGood(t *testing.T) {
 		t.Errorf("the vetoed issue has %v, %v", issue.Labels, err)
 	}
 	report := s.gaps()
-	if !report.Gapless || len(report.Repositories) != 2 || report.Repositories[0].Missing != 2 || report.Repositories[0].Changed < 3 || report.Repositories[1].Missing != 1 {
-		t.Errorf("the report is %+v", report)
+	if !report.Gapless || len(report.Repositories) != 2 || report.Repositories[0].Missing-before.Missing != 2 ||
+		report.Repositories[0].Changed-before.Changed < 3 || report.Repositories[1].Missing != 1 {
+		t.Errorf("the report is %+v after %+v", report, before)
 	}
 	t.Log(report.Summary)
 	s.assertLabelledOnce([]int{vetoed, corrected, edited, missed, closed})

@@ -130,14 +130,14 @@ func (k *checker) look(ctx context.Context) (done bool, err error) {
 func (k *checker) find(ctx context.Context) ([]github.Delivery, error) {
 	var all []github.Delivery
 	for page, cursor := 0, ""; page < pagesRead; page++ {
-		found, next, err := k.client.ListDeliveries(ctx, cursor)
+		found, err := k.client.ListDeliveries(ctx, cursor)
 		if err != nil {
 			return nil, err
 		}
-		if all = append(all, found...); next == "" {
+		if all = append(all, found.Deliveries...); found.Next == "" {
 			break
 		}
-		cursor = next
+		cursor = found.Next
 	}
 	guid := ""
 	for _, d := range all {

@@ -60,10 +60,18 @@ func (a deliveryAnswer) delivery() Delivery {
 // deliveriesPerPage is the most that GitHub gives.
 const deliveriesPerPage = 100
 
-// ListDeliveries returns a page of the App's deliveries, the newest first, and
-// the cursor of the next page, "" after the last; begin with "". There is no
-// filter on purpose: GitHub's own misses the deliveries that found no host.
-func (c *Client) ListDeliveries(ctx context.Context, cursor string) (deliveries []Delivery, next string, err error) {
+// DeliveryPage is a page of the App's deliveries, the newest first.
+type DeliveryPage struct {
+	Deliveries []Delivery
+	// Next is the cursor of the next page, "" after the last.
+	Next string
+	// At is when GitHub answered, by its own clock; zero when it does not tell.
+	At time.Time
+}
+
+// ListDeliveries returns a page of the App's deliveries; begin with the cursor "".
+// There is no filter on purpose: GitHub's own misses the deliveries that found no host.
+func (c *Client) ListDeliveries(ctx context.Context, cursor string) (DeliveryPage, error) {
 	query := url.Values{"per_page": {fmt.Sprint(deliveriesPerPage)}}
 	if cursor != "" {
 		query.Set("cursor", cursor)
@@ -71,12 +79,14 @@ func (c *Client) ListDeliveries(ctx context.Context, cursor string) (deliveries 
 	var answers []deliveryAnswer
 	response, err := c.call(ctx, "list the App's webhook deliveries", 0, http.MethodGet, "app/hook/deliveries?"+query.Encode(), nil, &answers)
 	if err != nil {
-		return nil, "", err
+		return DeliveryPage{}, err
 	}
+	page := DeliveryPage{Next: response.Cursor}
+	page.At, _ = http.ParseTime(response.Header.Get("Date"))
 	for _, a := range answers {
-		deliveries = append(deliveries, a.delivery())
+		page.Deliveries = append(page.Deliveries, a.delivery())
 	}
-	return deliveries, response.Cursor, nil
+	return page, nil
 }
 
 // DeliveryAnswer returns what the webhook's receiver answered to an attempt:

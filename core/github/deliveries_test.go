@@ -31,11 +31,14 @@ func TestClientReadsTheDeliveryLog(t *testing.T) {
 	var got []Delivery
 	pages := 0
 	for cursor := ""; pages == 0 || cursor != ""; pages++ {
-		page, next, err := c.ListDeliveries(t.Context(), cursor)
+		page, err := c.ListDeliveries(t.Context(), cursor)
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, cursor = append(got, page...), next
+		got, cursor = append(got, page.Deliveries...), page.Next
+		if page.At.IsZero() || time.Since(page.At).Abs() > time.Minute {
+			t.Errorf("a page is of %s", page.At)
+		}
 	}
 	want := []Delivery{
 		{ID: 190000000003, GUID: "g2", Event: "issues", Action: "opened", DeliveredAt: time.Date(2026, 11, 20, 9, 0, 2, 0, time.UTC), Redelivery: true,

@@ -195,7 +195,7 @@ func (r *Reconciler) compareList(ctx context.Context, c *store.Reconciliation, l
 				action = "opened" // within the time that is compared: its opening was missed
 			}
 		}
-		events, err := r.missed(ctx, c.Repository, state, listed, action, what != store.ListedTouched)
+		events, err := r.missed(ctx, c.Repository, state, listed, action)
 		if err != nil {
 			return f, reached, err
 		}

@@ -24,8 +24,7 @@ type event struct {
 	value []byte
 }
 
-// missed makes the events that tell what the state does not know of the issue; one
-// that has not changed, so far as its time tells, is only put right.
+// missed makes the events that tell what the state does not know of the issue.
 //
 // The list tells what an issue is now, not who made it so. Where its labels
 // differ, its history tells who changed them, and each change that stands
@@ -34,14 +33,14 @@ type event struct {
 // what the App itself or another bot did is neither. A label whose change the
 // history does not tell, because the label itself was deleted, teaches nothing.
 // Comments and deletions are not in the list: they come with the redelivery, or not at all.
-func (r *Reconciler) missed(ctx context.Context, repository triage.Repository, state store.IssueState, listed github.ListedIssue, action string, changed bool) ([]event, error) {
+func (r *Reconciler) missed(ctx context.Context, repository triage.Repository, state store.IssueState, listed github.ListedIssue, action string) ([]event, error) {
 	now, err := snapshot("reconcile", github.Snapshot{Action: action, Issue: listed, Repository: repository})
 	if err != nil {
 		return nil, err
 	}
 	added := store.LabelsAdded(state.Issue.Labels, listed.Issue.Labels)
 	removed := store.LabelsAdded(listed.Issue.Labels, state.Issue.Labels)
-	if !changed || len(added)+len(removed) == 0 || state.Deleted {
+	if len(added)+len(removed) == 0 || state.Deleted {
 		return []event{now}, nil
 	}
 	history, err := r.GitHub.LabelHistory(github.Background(ctx), repository.InstallationID, repository, listed.Issue.Number)

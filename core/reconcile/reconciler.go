@@ -46,7 +46,7 @@ type storage interface {
 
 // gitHub is what the Reconciler asks of GitHub.
 type gitHub interface {
-	ListDeliveries(ctx context.Context, cursor string) (deliveries []github.Delivery, next string, err error)
+	ListDeliveries(ctx context.Context, cursor string) (github.DeliveryPage, error)
 	RedeliverDelivery(ctx context.Context, id int64) error
 	Installation(ctx context.Context, id int64) (triage.Installation, error)
 	ListInstallations(ctx context.Context) ([]github.ListedInstallation, error)

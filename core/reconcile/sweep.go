@@ -107,7 +107,7 @@ func (r *Reconciler) read(ctx context.Context) error {
 		r.reading = make(map[string]bool)
 	}
 	for {
-		deliveries, next, err := r.GitHub.ListDeliveries(github.Background(ctx), sweep.Page)
+		page, err := r.GitHub.ListDeliveries(github.Background(ctx), sweep.Page)
 		if sweep.Page != "" && errors.Is(err, github.ErrInvalid) {
 			// The page is no more: from the start, which notes nothing twice.
 			sweep.Page, sweep.Head = "", time.Time{}
@@ -120,12 +120,19 @@ func (r *Reconciler) read(ctx context.Context) error {
 		if !sweep.Until.IsZero() {
 			floor = sweep.Until.Add(-overlap)
 		}
-		noted, oldest := r.group(deliveries, floor, sweep.FinishedAt.IsZero())
-		if sweep.Head.IsZero() && len(deliveries) > 0 {
-			sweep.Head = deliveries[0].DeliveredAt
+		noted, oldest := r.group(page.Deliveries, floor, sweep.FinishedAt.IsZero())
+		if sweep.Head.IsZero() {
+			if sweep.Head = page.At; sweep.Head.IsZero() && len(page.Deliveries) > 0 {
+				sweep.Head = page.Deliveries[0].DeliveredAt
+			}
 		}
-		sweep.Page = next
-		if next == "" || oldest.Before(floor) {
+		sweep.Page = page.Next
+		if reached := oldest.Before(floor) && len(page.Deliveries) > 0; page.Next == "" || reached {
+			if !reached && !floor.IsZero() && sweep.Head.Sub(floor) > logKept {
+				if err := r.outgrown(ctx, sweep); err != nil {
+					return err
+				}
+			}
 			sweep.Page, sweep.FinishedAt = "", r.Now()
 			if sweep.Head.After(sweep.Until) {
 				sweep.Until = sweep.Head
@@ -142,6 +149,19 @@ func (r *Reconciler) read(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// outgrown has everything compared with GitHub's lists: its log does not reach back
+// any more to where it was read last.
+func (r *Reconciler) outgrown(ctx context.Context, sweep store.Sweep) error {
+	r.Logger.WarnContext(ctx, "GitHub's log of deliveries does not reach back to where it was last read; every repository is compared with GitHub's lists instead",
+		"read_until", sweep.Until, "log_kept", logKept)
+	now := r.Now()
+	if err := r.Store.HastenReconciliations(ctx, now, now); err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	nudge(r.directory)
+	return nil
 }
 
 // group makes one of all attempts of a delivery on a page. What is older than

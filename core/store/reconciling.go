@@ -60,7 +60,8 @@ type Reconciling interface {
 	// One that is Completed covers the lost deliveries of its repository that were given up
 	// before its StartedAt.
 	SaveReconciliation(ctx context.Context, r Reconciliation) error
-	// HastenReconciliations makes all due that were not completed since the given time.
+	// HastenReconciliations makes all due that were not completed since the given time,
+	// with their labels.
 	HastenReconciliations(ctx context.Context, completedBefore, now time.Time) error
 
 	// StartBackfill begins a backfill, in place of an earlier one of the repository. It
@@ -82,8 +83,8 @@ type Reconciling interface {
 type Sweep struct {
 	// Until is up to when everything was seen; zero before the first sweep ended.
 	Until time.Time
-	// Head and Page belong to a reading under way: the newest delivery that it began
-	// with, and where it goes on. Page is "" when none is.
+	// Head and Page belong to a reading under way: when it began, and where it goes
+	// on. Page is "" when none is.
 	Head time.Time
 	Page string
 	// StartedAt is of the last reading, FinishedAt of the last that came to its end.

@@ -82,6 +82,9 @@ func CorrectionsFromLabel(e Event, t Taxonomy, held *Classification) []Correctio
 		return nil
 	}
 	m, ok := t.Means(e.Label.Name)
+	if e.Action == "unlabeled" {
+		m, ok = t.Reads(*e.Label) // the label may be gone by the time its removal is heard of
+	}
 	if !ok {
 		return nil
 	}

@@ -101,6 +101,11 @@ func TestCorrectionsFromLabel(t *testing.T) {
 		{"one of two categories taken off", "unlabeled", "kind/feature", []string{"kind/bug", "ui"}, held(FieldCategory, "feature"), `category ["feature"] -> ["bug"]`},
 		{"taken off, the issue's labels not told", "unlabeled", "kind/bug", nil, held(FieldCategory, "bug"), `category ["bug"] -> []`},
 
+		{"taken off, and the label renamed or deleted since", "unlabeled", "Type: Bug", []string{"ui"}, held(FieldCategory, "bug"), `category ["bug"] -> []`},
+		{"taken off, renamed, and put on again", "unlabeled", "Type: Bug", []string{"kind/bug"}, held(FieldCategory, "bug"), ""},
+		{"a mere rank taken off, and deleted since", "unlabeled", "P1", []string{}, held(FieldPriority, "high"), ""},
+		{"taken off, and deleted since, of another category", "unlabeled", "regression", []string{"kind/feature"}, held(FieldCategory, "feature"), ""},
+
 		{"a tag more", "labeled", "ui", []string{"sync", "ui"}, held(FieldTags, "sync"), `tags ["sync"] -> ["sync" "ui"]`},
 		{"a tag more, and one that was held but never written", "labeled", "ui", []string{"ui"}, held(FieldTags, "sync"), `tags ["sync"] -> ["ui"]`},
 		{"a tag more, beside one that nobody held", "labeled", "ui", []string{"good first issue", "ui"}, nil, `tags [] -> ["good-first-issue" "ui"]`},

@@ -28,6 +28,7 @@ type Meaning struct {
 type Taxonomy struct {
 	options map[Field][]Option
 	labels  map[string]knownLabel // by LabelKey
+	config  LabelConfig
 }
 
 type knownLabel struct {
@@ -85,6 +86,7 @@ func NewTaxonomyWith(labels []RepositoryLabel, options TaxonomyOptions) Taxonomy
 	t := Taxonomy{
 		options: make(map[Field][]Option, 6),
 		labels:  make(map[string]knownLabel, len(labels)),
+		config:  options.Labels,
 	}
 	readings := make([]reading, len(labels))
 	scale := priorityScale{}
@@ -251,6 +253,19 @@ func (t Taxonomy) Label(f Field, value string) (string, bool) {
 func (t Taxonomy) Means(label string) (Meaning, bool) {
 	m := t.labels[LabelKey(label)].meaning
 	return m, m != Meaning{}
+}
+
+// Reads is Means for a label that the repository need not have now: it may have
+// been renamed or deleted since, or be so new that it was not heard of yet. Then its
+// name and description alone count; a mere rank says nothing without its scale.
+func (t Taxonomy) Reads(l RepositoryLabel) (Meaning, bool) {
+	if _, has := t.Has(l.Name); has {
+		return t.Means(l.Name)
+	}
+	if _, mapped := mappedLabels(t.config.Map).labels[LabelKey(l.Name)]; !mapped && readLabel(l.Name, l.Description).rank.valid {
+		return Meaning{}, false
+	}
+	return NewTaxonomyWith([]RepositoryLabel{l}, TaxonomyOptions{Labels: t.config}).Means(l.Name)
 }
 
 // Writable tells whether the label may be put on an issue: it means something,

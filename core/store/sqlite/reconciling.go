@@ -133,7 +133,7 @@ func (s *Store) SaveReconciliation(ctx context.Context, c store.Reconciliation) 
 func (s *Store) HastenReconciliations(ctx context.Context, completedBefore, now time.Time) (err error) {
 	defer s.metrics.observe("hasten_reconciliations", time.Now(), &err)
 	return s.writer.do(ctx, func(t *tx) error {
-		_, err := t.exec(`UPDATE reconciliations SET due_at = min(due_at, ?) WHERE completed_at IS NULL OR completed_at < ?`, micros(now), micros(completedBefore))
+		_, err := t.exec(`UPDATE reconciliations SET due_at = min(due_at, ?), labels_due = 1 WHERE completed_at IS NULL OR completed_at < ?`, micros(now), micros(completedBefore))
 		return err
 	})
 }
