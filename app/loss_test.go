@@ -166,6 +166,9 @@ func TestFailpoints(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			if name == "reconcile/before-directory" || name == "reconcile/after-directory" {
+				s.backfill().end(t) // no webhook told of the issues, and they were compared just before
+			}
 			s.redeliverFailed()
 			for i, n := range numbers {
 				if strings.HasSuffix(name, "-removal") && i == 0 {
@@ -261,7 +264,6 @@ func (s *system) provokeLoss(name string) {
 		}
 		s.kill()
 		s.start()
-		_ = s.backfill()
 	default:
 		return
 	}

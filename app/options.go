@@ -22,6 +22,7 @@ import (
 	"github.com/dispatchai/dispatchai/app/relay"
 	"github.com/dispatchai/dispatchai/app/setup"
 	"github.com/dispatchai/dispatchai/core/github"
+	"github.com/dispatchai/dispatchai/core/triage"
 )
 
 // Options is the whole configuration of a process. LoadOptions reads it from
@@ -67,8 +68,8 @@ type Options struct {
 	// a suggestion was dismissed.
 	Poll time.Duration `env:"DISPATCHAI_POLL" envDefault:"60s"`
 	// BackfillOnInstall is which issues that were there before are classified where
-	// the App is newly installed: off, open or all.
-	BackfillOnInstall string `env:"DISPATCHAI_BACKFILL_ON_INSTALL" envDefault:"off"`
+	// the App is newly installed, unless a repository's own file asks for others.
+	BackfillOnInstall triage.Backfill `env:"DISPATCHAI_BACKFILL_ON_INSTALL" envDefault:"none"`
 	// SweepInterval is how often GitHub's log of deliveries is read, ReconcileInterval
 	// how often each repository is compared with GitHub, when all is well.
 	SweepInterval     time.Duration `env:"DISPATCHAI_SWEEP_INTERVAL" envDefault:"5m"`
@@ -397,15 +398,12 @@ func (o *Options) validatePlugins(fault faultFunc) {
 	}
 }
 
-// backfillOff is the value that backfills nothing on installation.
-const backfillOff = "off"
-
 func (o *Options) validateReconciling(fault faultFunc) {
 	if !o.has(RoleClassify) {
 		return
 	}
-	if choices := []string{backfillOff, "open", "all"}; !slices.Contains(choices, o.BackfillOnInstall) {
-		fault("DISPATCHAI_BACKFILL_ON_INSTALL", "%q is none of %s", o.BackfillOnInstall, strings.Join(choices, ", "))
+	if !slices.Contains(triage.Backfills(), o.BackfillOnInstall) {
+		fault("DISPATCHAI_BACKFILL_ON_INSTALL", "%q is not possible; there are none, open and all", o.BackfillOnInstall)
 	}
 	if o.SweepInterval < time.Second {
 		fault("DISPATCHAI_SWEEP_INTERVAL", "%s is shorter than a second", o.SweepInterval)

@@ -119,6 +119,13 @@ func TestOptionsFaults(t *testing.T) {
 			"DISPATCHAI_PLUGIN_SETTINGS_DIR: " + settings + "/rules.json is not JSON"},
 		{"no settings for this plugin", func(o *app.Options) { o.PluginSettingsDir = dir }, ""},
 		{"poll", func(o *app.Options) { o.Poll = time.Millisecond }, "DISPATCHAI_POLL: 1ms is less than a second, which no request budget bears; leave it unset for 60s"},
+		{"gaps", func(o *app.Options) {
+			o.BackfillOnInstall, o.SweepInterval, o.ReconcileInterval, o.RedeliveriesPerMinute = "off", time.Millisecond, time.Second, 0
+		},
+			"DISPATCHAI_BACKFILL_ON_INSTALL: \"off\" is not possible; there are none, open and all\n" +
+				"DISPATCHAI_SWEEP_INTERVAL: 1ms is shorter than a second\n" +
+				"DISPATCHAI_RECONCILE_INTERVAL: 1s is shorter than a minute\n" +
+				"DISPATCHAI_REDELIVERIES_PER_MINUTE: 0 is not at least 1"},
 		{"plugin's time", func(o *app.Options) { o.PluginTimeout = time.Millisecond }, "DISPATCHAI_PLUGIN_TIMEOUT: 1ms is shorter than a second"},
 		{"origins", func(o *app.Options) {
 			o.AllowedOrigins = []string{"https://a.example", "https://b.example/", "b.example"}
@@ -145,6 +152,10 @@ func TestOptionsFaults(t *testing.T) {
 			"RATE_LIMIT_WINDOW_SECONDS: 0 is not at least 1",
 			"DISPATCHAI_PLUGINS: no plugin is named; the built-in one is called rules",
 			"DISPATCHAI_PLUGIN_TIMEOUT: 0s is shorter than a second",
+			`DISPATCHAI_BACKFILL_ON_INSTALL: "" is not possible; there are none, open and all`,
+			"DISPATCHAI_SWEEP_INTERVAL: 0s is shorter than a second",
+			"DISPATCHAI_RECONCILE_INTERVAL: 0s is shorter than a minute",
+			"DISPATCHAI_REDELIVERIES_PER_MINUTE: 0 is not at least 1",
 		}, "\n")},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -47,16 +47,12 @@ func (a *App) openRefresher() {
 func (a *App) openReconciler() {
 	o := a.options
 	letters := eventlog.NewDeadLetters(a.cluster, a.producer, a.logger)
-	backfillNew := o.BackfillOnInstall
-	if backfillNew == backfillOff {
-		backfillNew = ""
-	}
 	r := reconcile.NewReconciler(reconcile.ReconcilerConfig{
 		Store: a.store, GitHub: a.github, Publisher: a.producer, Owner: a.name,
 		Lag:                   a.rawLag,
 		DeadLetters:           func(ctx context.Context) (map[string]bool, error) { return buried(ctx, letters) },
 		Requests:              a.backfillRequests,
-		BackfillNew:           backfillNew,
+		BackfillNew:           o.BackfillOnInstall,
 		SweepEvery:            o.SweepInterval,
 		ReconcileEvery:        o.ReconcileInterval,
 		RedeliveriesPerMinute: o.RedeliveriesPerMinute,

@@ -52,13 +52,13 @@ func (r *Reconciler) backfillOn(ctx context.Context) {
 
 // backfillNew begins backfills of repositories that the App is newly installed on.
 func (r *Reconciler) backfillNew(ctx context.Context, repositories []triage.Repository) error {
-	if r.BackfillNew == "" {
+	if r.BackfillNew == "" || r.BackfillNew == triage.BackfillNone {
 		return nil
 	}
 	now := r.Now()
 	for _, repository := range repositories {
 		err := r.Store.StartBackfill(ctx, store.Backfill{
-			Repository: repository, RequestID: "install", State: r.BackfillNew, AskedBy: "DISPATCHAI_BACKFILL_ON_INSTALL",
+			Repository: repository, RequestID: "install", State: string(r.BackfillNew), AskedBy: "DISPATCHAI_BACKFILL_ON_INSTALL",
 			AskedAt: now, Status: store.BackfillRunning, UpdatedAt: now,
 		})
 		if err != nil {

@@ -74,9 +74,9 @@ type ReconcilerConfig struct {
 	// Requests gives the backfills that operators asked for, by repository, and what
 	// is closed when they change.
 	Requests func() (requests map[int64]control.BackfillRequest, changed <-chan struct{})
-	// BackfillNew is the state of issues ("open" or "all") to backfill of repositories that
-	// the App is newly installed on; "" backfills none.
-	BackfillNew string
+	// BackfillNew is which issues to backfill of repositories that the App is newly
+	// installed on.
+	BackfillNew triage.Backfill
 	// Owner names this running process among all.
 	Owner string
 	// SweepEvery is how often GitHub's log is read when all is well (default 5 min),
