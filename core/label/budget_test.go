@@ -338,6 +338,10 @@ func TestAnHoursRetryAfterHoldsUpNobodyElse(t *testing.T) {
 	others := f.rows(free, 20, false)
 	f.until("the others are labelled", func() bool { return len(f.writes()) == 20 })
 	f.allOnce(free, others)
+	f.until("they are settled", func() bool {
+		left, err := f.store.DesiredPending(f.ctx)
+		return err == nil && left == int64(len(held))
+	})
 	if passed := f.clock.Now().Sub(f.began); passed != 0 {
 		t.Errorf("the others waited for %s", passed)
 	}
