@@ -89,8 +89,8 @@ func TestAppFromManifest(t *testing.T) {
 	}
 	client, err := github.NewClient(github.ClientConfig{AppID: app.ID, PrivateKey: app.PrivateKey, APIURL: g.URL() + "/api/v3"})
 	must(t, err)
-	page, err := client.ListDeliveries(testContext(t), "")
-	attempts := page.Deliveries
+	log, err := client.ListDeliveries(testContext(t), "")
+	attempts := log.Deliveries
 	if err != nil || len(attempts) != 1 || attempts[0].Event != "ping" || attempts[0].OK() {
 		t.Fatalf("the first ping: %+v, %v", attempts, err)
 	}
