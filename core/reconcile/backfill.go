@@ -154,7 +154,7 @@ func (r *Reconciler) report(ctx context.Context, b store.Backfill) error {
 func (r *Reconciler) backfill(ctx context.Context, b store.Backfill) error {
 	err := r.backfillPages(ctx, &b)
 	if ctx.Err() != nil {
-		return nil // it goes on from where it is
+		return ctx.Err() // it goes on from where it is
 	}
 	var refused *github.Error
 	switch {

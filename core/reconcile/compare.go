@@ -77,7 +77,7 @@ func (r *Reconciler) compare(ctx context.Context, c store.Reconciliation) error 
 	c.StartedAt, c.Error = r.Now(), ""
 	err := r.comparePages(ctx, &c)
 	if ctx.Err() != nil {
-		return nil // it is due still, from where it is
+		return ctx.Err() // it is due still, from where it is
 	}
 	var refused *github.Error
 	switch {
