@@ -69,6 +69,7 @@ const (
 	SpareCorrected SpareReason = "corrected"    // a person says that it is right
 	SpareAnother   SpareReason = "other_plugin" // another plugin, or version, says so too
 	SpareIgnored   SpareReason = "ignored"      // a person told the app to leave the issue alone
+	SpareHeld      SpareReason = "held"         // the repository's configuration leaves such labels as they are
 	SpareGone      SpareReason = "gone"         // the issue or its repository is gone
 )
 
@@ -177,6 +178,7 @@ type undoWalk struct {
 type undoRepository struct {
 	name     string
 	gone     bool
+	config   triage.RepositoryConfig
 	taxonomy triage.Taxonomy
 	labels   map[undoOutcome]*UndoLabel
 }
@@ -209,7 +211,8 @@ func (w *undoWalk) page(ctx context.Context, s store.Store, page []triage.Ledger
 	}
 	for id, r := range found {
 		at := w.repositories[id]
-		at.name, at.gone, at.taxonomy = r.Repository.FullName, r.Repository.Removed, triage.NewTaxonomy(r.Labels)
+		at.name, at.gone = r.Repository.FullName, r.Repository.Removed
+		at.config, at.taxonomy = r.InForce().Config, r.InForce().Taxonomy(r.Labels)
 	}
 	var events []triage.Event
 	for len(page) > 0 {
@@ -235,12 +238,12 @@ func (w *undoWalk) issue(state store.IssueState, rows []triage.LedgerEntry) (tri
 			all.Answers = append(all.Answers, w.answers(state, row)...)
 		}
 	}
-	desired := stillDesired(state, all, now, at.taxonomy)
+	desired, held := at.stillDesired(state, all, now)
 	undone := triage.UndoInput{Actor: w.undo.Actor}
 	var identity strings.Builder // of the labels as they stand now
 	fmt.Fprintf(&identity, "undo\x00%s\x00%d", rows[0].Issue, state.Directives.AskedAnew.UnixMicro())
 	for _, row := range rows {
-		reason, off := spared(state, at.gone, row, desired)
+		reason, off := spared(state, at.gone, row, desired, held)
 		if off && len(undone.Answers) >= triage.MaxWithdrawals-1 {
 			break // the next run takes the rest
 		}
@@ -274,18 +277,21 @@ func (w *undoWalk) answers(state store.IssueState, row triage.LedgerEntry) []tri
 	return answers
 }
 
-// stillDesired lists the labels that are wanted even without the answers.
-func stillDesired(state store.IssueState, undone triage.UndoInput, now time.Time, t triage.Taxonomy) []triage.DesiredLabel {
+// stillDesired lists the labels that are wanted even without the answers, and the
+// fields whose labels stay as they are.
+func (r *undoRepository) stillDesired(state store.IssueState, undone triage.UndoInput, now time.Time) (desired []triage.DesiredLabel, held []triage.Field) {
 	if state.Classification == nil {
-		return nil
+		return nil, nil
 	}
 	directives := state.Directives.With(triage.Directives{Withdrawals: undone.Withdrawals("", now)})
-	return triage.DesiredLabels(triage.Effective(directives.Without(*state.Classification), state.Corrections), t, nil)
+	effective := triage.Effective(directives.Without(*state.Classification), state.Corrections)
+	desired, _ = r.config.DesiredLabels(effective, r.taxonomy)
+	return desired, r.config.HeldFields(state.Issue, effective)
 }
 
 // spared tells why a label stays, or that it is undone; neither of a label that
 // is off already.
-func spared(state store.IssueState, gone bool, row triage.LedgerEntry, desired []triage.DesiredLabel) (_ SpareReason, undone bool) {
+func spared(state store.IssueState, gone bool, row triage.LedgerEntry, desired []triage.DesiredLabel, held []triage.Field) (_ SpareReason, undone bool) {
 	wanted := slices.IndexFunc(desired, func(d triage.DesiredLabel) bool { return triage.LabelKey(d.Name) == triage.LabelKey(row.Name) })
 	switch {
 	case row.State == triage.LedgerRemoved || !row.Field.Labelled():
@@ -302,6 +308,8 @@ func spared(state store.IssueState, gone bool, row triage.LedgerEntry, desired [
 		return SpareAnother, false
 	case state.Directives.Ignored:
 		return SpareIgnored, false
+	case slices.Contains(held, row.Field):
+		return SpareHeld, false
 	}
 	return "", true
 }

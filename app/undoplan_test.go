@@ -169,3 +169,45 @@ func TestUndoSpares(t *testing.T) {
 		t.Errorf("since a later time: %+v, %v", late, err)
 	}
 }
+
+// TestUndoFollowsTheConfiguration: what is still wanted, and what is left alone, is
+// for the repository's own configuration to say.
+func TestUndoFollowsTheConfiguration(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		config func(*triage.RepositoryConfig)
+		off    int
+		spared app.SpareReason
+	}{
+		"applied":              {func(*triage.RepositoryConfig) {}, 1, ""},
+		"suggested":            {func(c *triage.RepositoryConfig) { c.Mode = triage.ModeSuggest }, 0, app.SpareHeld},
+		"left to others":       {func(c *triage.RepositoryConfig) { c.Mode = triage.ModeShadow }, 0, app.SpareHeld},
+		"another's surer word": {func(c *triage.RepositoryConfig) { c.Thresholds = triage.Thresholds{triage.FieldCategory: 0.2} }, 0, app.SpareAnother},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, ctx := undoStore(t), t.Context()
+			config := triage.DefaultRepositoryConfig()
+			c.config(&config)
+			jobs, err := s.ClaimConfigurations(ctx, store.ConfigurationClaim{Owner: "test", Now: time.Now(), LeaseFor: time.Minute, Limit: 1})
+			if err != nil || len(jobs) != 1 {
+				t.Fatalf("%d repositories are due to be read: %v", len(jobs), err)
+			}
+			if err := s.SaveConfiguration(ctx, store.ConfigurationResult{
+				RepositoryID: 1, Owner: jobs[0].Owner, Marks: jobs[0].Marks, Configuration: &store.Configuration{Config: config}, NextDue: time.Now().Add(time.Hour), Because: store.DuePeriodic,
+			}); err != nil {
+				t.Fatal(err)
+			}
+			labelledIssue(t, s, 1, "1.0.0", func(change *store.IssueChange, _ *triage.LedgerEntry) {
+				change.Classification.Fields[triage.FieldCategory] = triage.Answer{Values: []string{"bug"}, Confidence: 0.3, Source: triage.SourcePlugin, Plugin: "openai", Version: "3"}
+			})
+			report, err := app.Undo{Plugin: "rules", Actor: "operator", Now: time.Now}.Plan(ctx, s)
+			if err != nil || report.Labels != c.off || report.Spared != 1-c.off {
+				t.Fatalf("%+v, %v", report, err)
+			}
+			if c.off == 0 && report.Repositories[0].Spare[0].Reason != c.spared {
+				t.Errorf("spared as %q, want %q", report.Repositories[0].Spare[0].Reason, c.spared)
+			}
+		})
+	}
+}

@@ -193,6 +193,8 @@ func inWords(reason app.SpareReason) string {
 		return "spared: another plugin or version says so too"
 	case app.SpareIgnored:
 		return "spared: the issue is to be left alone"
+	case app.SpareHeld:
+		return "spared: the repository's configuration leaves such labels as they are"
 	case app.SpareGone:
 		return "spared: the issue or its repository is gone"
 	}

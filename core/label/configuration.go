@@ -22,8 +22,8 @@ func (w *Worker) desire(row *store.Desired, issue triage.Issue, held *triage.Cla
 		return
 	}
 	c := *held
+	row.Held = in.Config.HeldFields(issue, c)
 	if _, skip := in.Config.Skips(issue); skip && !asked(c) {
-		row.Held = labelledFields()
 		return
 	}
 	labels, suggested := in.Config.DesiredLabels(c, w.taxonomy(issue.Repository.ID, repository.Labels, in))
@@ -32,17 +32,6 @@ func (w *Worker) desire(row *store.Desired, issue triage.Issue, held *triage.Cla
 		row.Suggested = append(row.Suggested, store.SuggestedLabel{DesiredLabel: l, Reason: c.Fields[l.Field].Reason})
 	}
 	row.IssueType = issueType(in, c)
-	for _, f := range labelledFields() {
-		switch in.Config.ModeOf(f) {
-		case triage.ModeApply:
-		case triage.ModeSuggest:
-			if c.Fields[f].Source != triage.SourceHuman {
-				row.Held = append(row.Held, f)
-			}
-		default:
-			row.Held = append(row.Held, f)
-		}
-	}
 }
 
 // asked tells whether a person said what a field is: that counts even on an

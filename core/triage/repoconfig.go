@@ -271,6 +271,25 @@ func (c RepositoryConfig) Skips(issue Issue) (string, bool) {
 	return "", false
 }
 
+// HeldFields are the fields whose labels stay on the issue as they are: those
+// that are not applied, unless a person said what they are, and all of an issue that
+// is to be left alone as long as nobody said anything.
+func (c RepositoryConfig) HeldFields(issue Issue, effective Classification) []Field {
+	byHand := func(f Field) bool { return effective.Fields[f].Source == SourceHuman }
+	_, skip := c.Skips(issue)
+	for f := range effective.Fields {
+		skip = skip && !byHand(f)
+	}
+	var held []Field
+	for _, f := range Fields() {
+		mode := c.ModeOf(f)
+		if f.Labelled() && (skip || mode != ModeApply && (mode != ModeSuggest || !byHand(f))) {
+			held = append(held, f)
+		}
+	}
+	return held
+}
+
 // DesiredLabels turns an effective classification into the labels to write and
 // those to suggest, as the package's DesiredLabels does, under the repository's
 // own modes, thresholds and limit. Over the limit, plugins' labels of the least
