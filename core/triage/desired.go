@@ -38,14 +38,10 @@ func (d DesiredLabel) byRequest() bool {
 	return d.Field == "" && d.Source == SourcePlugin && d.Plugin == requester
 }
 
-// DesiredLabels turns an effective classification into the labels the app
+// desiredLabels turns an effective classification into the labels the app
 // wants: only values for which the repository has a label, only with enough
 // confidence, one for a single-valued field, each label once. What the taxonomy
 // does not hold is left out, whoever asks for it.
-func DesiredLabels(c Classification, t Taxonomy, thresholds Thresholds) []DesiredLabel {
-	return desiredLabels(c, t, func(_ string, f Field) float64 { return thresholds.of(f) })
-}
-
 func desiredLabels(c Classification, t Taxonomy, threshold func(plugin string, f Field) float64) []DesiredLabel {
 	var desired []DesiredLabel
 	for _, f := range c.SortedFields() {

@@ -150,7 +150,7 @@ func (w *world) effective() Classification {
 	return Effective(w.directives.Without(w.plugins), w.corrections)
 }
 
-func (w *world) want() []DesiredLabel { return DesiredLabels(w.effective(), w.t, nil) }
+func (w *world) want() []DesiredLabel { return desiredLabels(w.effective(), w.t, by(nil)) }
 
 // undo withdraws what the ledger says that the plugins put there.
 func (w *world) undo() {

@@ -232,6 +232,11 @@ func TestPlanLabels(t *testing.T) {
 	}
 }
 
+// by holds the answers of every plugin to the same thresholds.
+func by(t Thresholds) func(string, Field) float64 {
+	return func(_ string, f Field) float64 { return t.of(f) }
+}
+
 func TestDesiredLabels(t *testing.T) {
 	taxonomy := tableTaxonomy()
 	answer := func(confidence float64, values ...string) Answer {
@@ -268,7 +273,7 @@ func TestDesiredLabels(t *testing.T) {
 		}}, nil, "kind/bug,priority/critical,ui"},
 	} {
 		var names []string
-		for _, d := range DesiredLabels(c.c, taxonomy, c.thr) {
+		for _, d := range desiredLabels(c.c, taxonomy, by(c.thr)) {
 			names = append(names, d.Name)
 		}
 		if got := strings.Join(names, ","); got != c.want {
@@ -276,12 +281,12 @@ func TestDesiredLabels(t *testing.T) {
 		}
 	}
 
-	got := DesiredLabels(classification(FieldCategory, answer(0.75, "bug")), taxonomy, nil)
+	got := desiredLabels(classification(FieldCategory, answer(0.75, "bug")), taxonomy, by(nil))
 	want := []DesiredLabel{{Name: "kind/bug", Field: FieldCategory, Value: "bug", Source: SourcePlugin, Plugin: "rules", Version: "1.2.0", Confidence: 0.75, EventID: "d-1"}}
 	if !slices.Equal(got, want) {
 		t.Errorf("a plugin's label carries %+v, want %+v", got, want)
 	}
-	got = DesiredLabels(classification(FieldCategory, human), taxonomy, nil)
+	got = desiredLabels(classification(FieldCategory, human), taxonomy, by(nil))
 	want = []DesiredLabel{{Name: "kind/bug", Field: FieldCategory, Value: "bug", Source: SourceHuman, EventID: "c-1", AskedAt: second(3)}}
 	if !slices.Equal(got, want) {
 		t.Errorf("a human's label carries %+v, want %+v", got, want)
