@@ -291,7 +291,7 @@ func (c RepositoryConfig) HeldFields(issue Issue, effective Classification) []Fi
 }
 
 // DesiredLabels turns an effective classification into the labels to write and
-// those to suggest, as the package's DesiredLabels does, under the repository's
+// those to suggest, as desiredLabels does, under the repository's
 // own modes, thresholds and limit. Over the limit, plugins' labels of the least
 // confidence are left out, suggestions before what is written.
 func (c RepositoryConfig) DesiredLabels(classification Classification, t Taxonomy) (apply, suggest []DesiredLabel) {
