@@ -40,6 +40,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"Desired", desiredTests},
 		{"Ledger", ledgerTests},
 		{"Erasing", erasingTests},
+		{"Reconciling", reconcilingTests},
 		{"Reader", readerTests},
 		{"Lifecycle", lifecycleTests},
 		{"Concurrency", concurrencyTests},
