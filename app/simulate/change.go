@@ -49,14 +49,14 @@ func (g *GitHub) change(ctx context.Context, repo *repository, actor *account, v
 func (g *GitHub) now() time.Time { return g.clock.Now().UTC().Truncate(time.Second) }
 
 // emit records an event and, where the App is to hear of it, makes its webhook; fill writes the members between
-// "action" and "repository".
-func (c *change) emit(event, action string, is *issue, about string, fill func(*document)) {
+// "action" and "repository". It returns the webhook's GUID, nothing when none was made.
+func (c *change) emit(event, action string, is *issue, about string, fill func(*document)) (guid string) {
 	if is != nil && is.pull && event == "issues" {
 		event = "pull_request"
 	}
 	inst, guid := c.announce(event, action, is, about)
 	if inst == nil {
-		return
+		return ""
 	}
 	size := len(c.repo.fixed) + len(c.actor.simple) + len(c.repo.owner.org) + 4096
 	if is != nil {
@@ -78,6 +78,7 @@ func (c *change) emit(event, action string, is *issue, about string, fill func(*
 	c.g.closing(&d, c.repo.owner, c.actor, inst)
 	c.deliveries = append(c.deliveries, &delivery{guid: guid, event: event, action: action,
 		installation: inst.id, repository: c.repo.id, payload: d})
+	return guid
 }
 
 // announce records an event. It returns the installation whose App is to hear of it, nil when none is, and its delivery's GUID.
@@ -169,7 +170,7 @@ func (c *change) labelled(is *issue, l *label) {
 	if c.actor == c.g.bot {
 		is.countWrite(l.name)
 	}
-	c.emit("issues", "labeled", is, l.name, func(d *document) { d.raw("label", l.object) })
+	c.step(is, "labeled", l)
 }
 
 // addLabel does nothing when the label is on the issue already, as GitHub does.
@@ -190,7 +191,7 @@ func (c *change) removeLabel(is *issue, l *label) bool {
 	is.labels = slices.Delete(is.labels, at, at+1)
 	c.touch(is)
 	c.remember(is, occurrence{kind: "unlabeled", label: l})
-	c.emit("issues", "unlabeled", is, l.name, func(d *document) { d.raw("label", l.object) })
+	c.step(is, "unlabeled", l)
 	return true
 }
 

@@ -27,6 +27,7 @@ type issue struct {
 	closed      time.Time
 	closedBy    *account
 	history     []occurrence
+	course      []LabelStep
 	written     []labelWrites
 	sequence    uint64 // of webhooks about the issue, from which their GUIDs come
 	deleted     bool

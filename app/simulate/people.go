@@ -223,6 +223,7 @@ func (g *GitHub) TransferIssue(ctx context.Context, repo string, number int, log
 	err = g.onIssue(ctx, repo, number, login, RoleWrite, false, func(_ *change, is *issue) error {
 		copied = *is
 		copied.labels, copied.history, copied.comments = slices.Clone(is.labels), slices.Clone(is.history), slices.Clone(is.comments)
+		copied.course = slices.Clone(is.course)
 		is.object(&oldIssue, "", g, source)
 		source.object(&oldRepo, "", nil)
 		return nil

@@ -224,6 +224,7 @@ func updateIssue(c *call) reply {
 
 func listEvents(c *call) reply {
 	return c.onIssue(func(is *issue) reply {
+		c.look(is, ReadHistory)
 		w := c.window(len(is.history))
 		var d document
 		d.begin('[')

@@ -72,7 +72,10 @@ func (c *call) labelList() ([]labelWish, *reply) {
 const maxIssueLabels = 100
 
 func listIssueLabels(c *call) reply {
-	return c.onIssue(func(is *issue) reply { return c.labels(is.labels) })
+	return c.onIssue(func(is *issue) reply {
+		c.look(is, ReadLabels)
+		return c.labels(is.labels)
+	})
 }
 
 func (is *issue) labelReply() reply {
