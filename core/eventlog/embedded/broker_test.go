@@ -132,11 +132,15 @@ func readAll(tb testing.TB, cfg eventlog.Config) (records []*eventlog.Record) {
 	ctx, cancel := context.WithTimeout(testContext(tb), patience)
 	defer cancel()
 	done := false
-	err := eventlog.Tail(ctx, cfg, eventlog.TailConfig{
-		Topics: []string{eventlog.TopicIssuesRaw}, From: eventlog.Start{LastRecords: 1 << 40},
-		Handler:  func(batch []*eventlog.Record, _ eventlog.Cursor) { records = append(records, batch...) },
-		CaughtUp: func(eventlog.Cursor) { done = true; cancel() },
-	})
+	err := eventlog.ErrCursorExpired
+	for errors.Is(err, eventlog.ErrCursorExpired) { // trimmed while it was read
+		records = nil
+		err = eventlog.Tail(ctx, cfg, eventlog.TailConfig{
+			Topics: []string{eventlog.TopicIssuesRaw}, From: eventlog.Start{LastRecords: 1 << 40},
+			Handler:  func(batch []*eventlog.Record, _ eventlog.Cursor) { records = append(records, batch...) },
+			CaughtUp: func(eventlog.Cursor) { done = true; cancel() },
+		})
+	}
 	if err != nil || !done {
 		tb.Fatalf("reading all: done %v, %v", done, err)
 	}
