@@ -160,7 +160,7 @@ func (c *contention) settle() {
 		report := c.gaps()
 		return report.Gapless && report.Deliveries.Waiting == 0 && report.SweptAt != nil
 	})
-	c.system.settled()
+	c.settled()
 }
 
 // judge goes through GitHub's own history of every issue.
