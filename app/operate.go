@@ -73,6 +73,26 @@ func readOverview(list func(topic string) []eventlog.Entry, now time.Time) contr
 	return control.NewOverview(reports, switches, now)
 }
 
+// scanTimeout bounds scanOverview.
+const scanTimeout = 20 * time.Second
+
+// scanOverview reads the log once and follows nothing.
+func scanOverview(ctx context.Context, cluster *eventlog.Cluster) (control.Overview, error) {
+	ctx, cancel := context.WithTimeout(ctx, scanTimeout)
+	defer cancel()
+	held := make(map[string][]eventlog.Entry)
+	for _, topic := range []string{eventlog.TopicControl, eventlog.TopicStatus} {
+		s, err := cluster.Snapshot(ctx, topic)
+		if err != nil {
+			return control.Overview{}, err
+		}
+		for _, r := range s.Live {
+			held[topic] = append(held[topic], eventlog.Entry{Key: r.Key, Value: r.Value, Time: r.Time})
+		}
+	}
+	return readOverview(func(topic string) []eventlog.Entry { return held[topic] }, time.Now()), nil
+}
+
 // watchSwitches says in the log and in the metrics what operators decide on the
 // plugins of this process.
 func (a *App) watchSwitches(ctx context.Context) error {

@@ -33,33 +33,14 @@ type PluginProcess struct {
 	control.Plugin
 }
 
-// listTimeout bounds the reading of the log for a list.
-const listTimeout = 20 * time.Second
-
 // ListPlugins tells of the built-in plugins, those that the options name, those
 // that processes report and those that operators have switched, by name. It
 // reads the log once and follows nothing.
 func ListPlugins(ctx context.Context, o Options, cluster *eventlog.Cluster, builtIn []string) ([]PluginListing, error) {
-	ctx, cancel := context.WithTimeout(ctx, listTimeout)
-	defer cancel()
-	newest := map[string]map[string]eventlog.Entry{eventlog.TopicControl: {}, eventlog.TopicStatus: {}}
-	for topic, entries := range newest {
-		err := cluster.Scan(ctx, topic, func(r *eventlog.Record) {
-			entries[r.Key] = eventlog.Entry{Key: r.Key, Value: r.Value, Time: r.Time}
-			if r.Value == nil {
-				delete(entries, r.Key)
-			}
-		})
-		if err != nil {
-			return nil, err
-		}
+	overview, err := scanOverview(ctx, cluster)
+	if err != nil {
+		return nil, err
 	}
-	overview := readOverview(func(topic string) (list []eventlog.Entry) {
-		for _, e := range newest[topic] {
-			list = append(list, e)
-		}
-		return list
-	}, time.Now())
 
 	listings := make(map[string]*PluginListing)
 	add := func(name string) *PluginListing {

@@ -2,9 +2,7 @@ package app
 
 import (
 	"context"
-	"maps"
 	"slices"
-	"time"
 
 	"github.com/dispatchai/dispatchai/core/control"
 	"github.com/dispatchai/dispatchai/core/eventlog"
@@ -120,20 +118,9 @@ func (a *App) backfillRequests() (map[int64]control.BackfillRequest, <-chan stru
 
 // RoleRuns tells whether a process with the role has reported itself lately.
 func RoleRuns(ctx context.Context, cluster *eventlog.Cluster, role string) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, listTimeout)
-	defer cancel()
-	newest := make(map[string]eventlog.Entry)
-	err := cluster.Scan(ctx, eventlog.TopicStatus, func(r *eventlog.Record) {
-		newest[r.Key] = eventlog.Entry{Key: r.Key, Value: r.Value, Time: r.Time}
-	})
+	overview, err := scanOverview(ctx, cluster)
 	if err != nil {
 		return false, err
 	}
-	overview := readOverview(func(topic string) []eventlog.Entry {
-		if topic != eventlog.TopicStatus {
-			return nil
-		}
-		return slices.Collect(maps.Values(newest))
-	}, time.Now())
 	return slices.ContainsFunc(overview.Processes, func(p control.Report) bool { return slices.Contains(p.Roles, role) }), nil
 }

@@ -161,15 +161,19 @@ func backfillUnderWay(ctx context.Context, s store.Store, l openedLog, repositor
 		request, ok = control.BackfillRequest{ID: b.RequestID, State: b.State, Since: store.OptionalTime(b.Since), By: b.AskedBy, At: b.AskedAt}, b.Status == store.BackfillRunning
 	}
 	key := control.BackfillKey(repositoryID)
-	err = l.cluster.Scan(ctx, eventlog.TopicControl, func(r *eventlog.Record) {
+	snapshot, err := l.cluster.Snapshot(ctx, eventlog.TopicControl)
+	if err != nil {
+		return request, false, err
+	}
+	for _, r := range snapshot.Live {
 		if r.Key != key {
-			return
+			continue
 		}
 		if asked, err := control.ParseBackfillRequest(r.Value); err == nil && !asked.Cancel && asked.ID != request.ID && (at < 0 || asked.At.After(all[at].AskedAt)) {
 			request, ok = asked, true
 		}
-	})
-	return request, ok, err
+	}
+	return request, ok, nil
 }
 
 // watch shows the progress of a request until it has ended.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -205,9 +206,55 @@ func (c *Cluster) compactTopic(ctx context.Context, topic, policy string) error 
 	return nil
 }
 
-// Scan reads a topic from its start to the end that it has now.
-func (c *Cluster) Scan(ctx context.Context, topic string, fn func(*Record)) error {
-	return scan(ctx, c.cfg, c.admin, c.logger, topic, fn)
+// Snapshot is what a compacted topic holds at one moment.
+type Snapshot struct {
+	// Live is the newest record of each key that is not removed, in the order of
+	// the log.
+	Live []*Record
+	// Records counts the older ones and those that removed a key too.
+	Records int
+	// End is the offset that follows the last record.
+	End int64
+}
+
+// Snapshot reads a compacted topic to the end that it has now.
+//
+// The embedded log compacts by appending the live records again and deleting
+// what lies before them. Who is overtaken by that has missed records, among them
+// those that removed keys, and so Snapshot reads again from the new start.
+func (c *Cluster) Snapshot(ctx context.Context, topic string) (Snapshot, error) {
+	if !Compacted(topic) {
+		return Snapshot{}, fmt.Errorf("event log: a snapshot of %s, which is not compacted, would not find older keys", topic)
+	}
+	for {
+		starts, err := startOffsets(ctx, c.admin, topic)
+		if err != nil {
+			return Snapshot{}, err
+		}
+		var s Snapshot
+		newest := make(map[string]*Record)
+		if err := scan(ctx, c.cfg, c.admin, c.logger, topic, func(r *Record) {
+			s.Records++
+			s.End = r.Offset + 1
+			switch {
+			case r.Key == "":
+			case r.Value == nil:
+				delete(newest, r.Key)
+			default:
+				newest[r.Key] = r
+			}
+		}); err != nil {
+			return Snapshot{}, err
+		}
+		now, err := startOffsets(ctx, c.admin, topic)
+		if err != nil {
+			return Snapshot{}, err
+		}
+		if maps.Equal(starts, now) {
+			s.Live = slices.SortedFunc(maps.Values(newest), func(a, b *Record) int { return cmp.Compare(a.Offset, b.Offset) })
+			return s, nil
+		}
+	}
 }
 
 // PartitionLag is how far a group is behind in one partition.

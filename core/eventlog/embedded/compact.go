@@ -120,32 +120,11 @@ func (c *compactor) consider(ctx context.Context, topic string) error {
 	if end.Offset-start.Offset <= compactRecords {
 		return nil
 	}
-	live, records, _, err := c.live(ctx, topic)
-	if err != nil || records <= compactRecords || records <= compactFactor*len(live) {
+	s, err := c.cluster.Snapshot(ctx, topic)
+	if err != nil || s.Records <= compactRecords || s.Records <= compactFactor*len(s.Live) {
 		return err
 	}
 	return c.compact(ctx, topic)
-}
-
-// live reads a topic to its present end, which is the offset that follows.
-func (c *compactor) live(ctx context.Context, topic string) (live []*eventlog.Record, records int, end int64, err error) {
-	newest := make(map[string]*eventlog.Record)
-	err = c.cluster.Scan(ctx, topic, func(r *eventlog.Record) {
-		records++
-		end = r.Offset + 1
-		switch {
-		case r.Key == "":
-		case r.Value == nil:
-			delete(newest, r.Key)
-		default:
-			newest[r.Key] = r
-		}
-	})
-	for _, r := range newest {
-		live = append(live, r)
-	}
-	slices.SortFunc(live, func(a, b *eventlog.Record) int { return int(a.Offset - b.Offset) })
-	return live, records, end, err
 }
 
 func (c *compactor) compact(ctx context.Context, topic string) error {
@@ -157,13 +136,14 @@ func (c *compactor) compact(ctx context.Context, topic string) error {
 	}
 	g := shut(c.broker, info)
 	defer g.open()
-	live, records, end, err := c.live(ctx, topic)
+	s, err := c.cluster.Snapshot(ctx, topic)
 	if err != nil {
 		return err
 	}
+	live := s.Live
 	// Without live keys the last record stays: the broker finds the end of a
 	// partition by its files.
-	keepFrom := end - 1
+	keepFrom := s.End - 1
 	failpoint.Hit("log/before-compaction")
 	for at := 0; at < len(live); {
 		to, size := at, 0
@@ -193,7 +173,7 @@ func (c *compactor) compact(ctx context.Context, topic string) error {
 	}
 	failpoint.Hit("log/after-compaction-trim")
 	c.done.WithLabelValues(topic, "done").Inc()
-	c.logger.Debug("topic compacted", "topic", topic, "records", records, "keys", len(live))
+	c.logger.Debug("topic compacted", "topic", topic, "records", s.Records, "keys", len(live))
 	return nil
 }
 

@@ -41,13 +41,12 @@ func newest(tb testing.TB, cfg eventlog.Config, topic string) (numbers map[strin
 		tb.Fatal(err)
 	}
 	defer cl.Close()
+	s, err := cl.Snapshot(testContext(tb), topic)
+	if err != nil {
+		tb.Fatal(err)
+	}
 	numbers = make(map[string]int)
-	err = cl.Scan(testContext(tb), topic, func(r *eventlog.Record) {
-		records++
-		if r.Value == nil {
-			delete(numbers, r.Key)
-			return
-		}
+	for _, r := range s.Live {
 		var n int
 		if _, err := fmt.Sscan(string(r.Value), &n); err != nil {
 			tb.Errorf("%s has %.20q: %v", r.Key, r.Value, err)
@@ -56,11 +55,8 @@ func newest(tb testing.TB, cfg eventlog.Config, topic string) (numbers map[strin
 			tb.Errorf("%s %d has the header %q", r.Key, n, r.Header("n"))
 		}
 		numbers[r.Key] = n
-	})
-	if err != nil {
-		tb.Fatal(err)
 	}
-	return numbers, records
+	return numbers, s.Records
 }
 
 func compactions(tb testing.TB, reg *prometheus.Registry) (n float64) {
@@ -132,12 +128,14 @@ func TestCompaction(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer cl.Close()
-		if err := cl.Scan(testContext(t), eventlog.TopicStatus, func(r *eventlog.Record) {
+		s, err := cl.Snapshot(testContext(t), eventlog.TopicStatus)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range s.Live {
 			if r.Key == "kept" && !r.Time.Equal(at) {
 				t.Errorf("the time of a kept record became %s", r.Time)
 			}
-		}); err != nil {
-			t.Fatal(err)
 		}
 	}
 	check(b.Config())
@@ -359,15 +357,11 @@ func firstOffset(tb testing.TB, cfg eventlog.Config) int64 {
 		tb.Fatal(err)
 	}
 	defer cl.Close()
-	first := int64(-1)
-	if err := cl.Scan(testContext(tb), eventlog.TopicStatus, func(r *eventlog.Record) {
-		if first < 0 {
-			first = r.Offset
-		}
-	}); err != nil {
-		tb.Fatal(err)
+	lags, err := cl.Lag(testContext(tb), "nobody", eventlog.TopicStatus)
+	if err != nil || len(lags) != 1 {
+		tb.Fatal(lags, err)
 	}
-	return first
+	return lags[0].Start
 }
 
 // TestCompactionUnderWriters: many writers of the same keys; what each was told
