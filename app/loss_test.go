@@ -54,6 +54,7 @@ func TestFailpoints(t *testing.T) {
 	}
 	for _, name := range failpoints() {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			options, opened := simulate.Options{
 				Seed: 11, Senders: 4, Permissions: map[string]string{"issues": "write", "contents": "read", "checks": "write"},
 				Events:      []string{"issues", "issue_comment", "label", "repository", "push"},
