@@ -335,8 +335,10 @@ func benchmarkPipeline(b *testing.B, labels []simulate.Label) {
 		if err := s.github.WaitIdle(ctx); err != nil {
 			b.Fatal(err)
 		}
-		eventually(b, "every installation is in the directory", func() bool {
-			return s.metric(`dispatchai_classify_events_total{kind="installation",outcome="done"}`) == installations
+		eventually(b, "every installation is in the directory and its repository's configuration is read", func() bool {
+			// There are more events where GitHub's own list was looked at meanwhile.
+			return s.metric(`dispatchai_classify_events_total{kind="installation",outcome="done"}`) >= installations &&
+				s.total("dispatchai_configuration_readings_total") >= installations
 		})
 		began := time.Now()
 		var wait sync.WaitGroup
@@ -423,6 +425,7 @@ func BenchmarkLive(b *testing.B) {
 		s := newSystem(b, simulate.Options{RateLimits: simulate.RateLimits{Off: true}})
 		s.start()
 		s.installTestRepository()
+		eventually(b, "the repository's configuration is read", func() bool { return s.total("dispatchai_configuration_readings_total") >= 1 })
 		header := http.Header{"Authorization": {"Bearer " + s.token}}
 		conn, _, err := websocket.DefaultDialer.Dial("ws://"+s.addr+"/ws", header)
 		if err != nil {

@@ -283,6 +283,20 @@ func (s *system) metric(name string) float64 {
 	return -1
 }
 
+// total is the sum of a metric over all of its labels.
+func (s *system) total(name string) (sum float64) {
+	s.t.Helper()
+	for line := range strings.SplitSeq(s.metrics(name), "\n") {
+		if _, value, ok := strings.Cut(line, "} "); ok && strings.HasPrefix(line, name+"{") {
+			var v float64
+			if _, err := fmt.Sscan(value, &v); err == nil {
+				sum += v
+			}
+		}
+	}
+	return sum
+}
+
 type liveFrame struct {
 	Type, Event, Cursor string
 	Issue               apiIssue
