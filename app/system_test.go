@@ -6,12 +6,15 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -45,7 +48,54 @@ func TestMain(m *testing.M) {
 	buildDir = dir
 	code := m.Run()
 	_ = os.RemoveAll(dir)
+	if code == 0 && everythingRan() {
+		if err := requestsAreDocumented(); err != nil {
+			fmt.Fprintln(os.Stderr, "FAIL:", err)
+			code = 1
+		}
+	}
 	os.Exit(code)
+}
+
+// everythingRan tells whether no test was left out.
+func everythingRan() bool {
+	for _, name := range []string{"test.run", "test.skip", "test.list", "test.fuzz"} {
+		if flag.Lookup(name).Value.String() != "" {
+			return false
+		}
+	}
+	return !testing.Short()
+}
+
+// requestsAreDocumented compares the requests that GitHub had from the service
+// in all tests with those that docs/permissions.md names.
+func requestsAreDocumented() error {
+	made := githubtest.Requests()
+	if len(made) == 0 && os.Getenv("CI") != "true" {
+		return nil // nothing was watched, as every test said
+	}
+	const page = "../docs/permissions.md"
+	text, err := os.ReadFile(page)
+	if err != nil {
+		return err
+	}
+	var faults []string
+	named := make(map[string]bool)
+	for _, found := range regexp.MustCompile("`((?:GET|POST|PATCH|PUT|DELETE) /[^`]*)`").FindAllStringSubmatch(string(text), -1) {
+		named[found[1]] = true
+		if !slices.Contains(made, found[1]) {
+			faults = append(faults, found[1]+" is named, but no test has seen it")
+		}
+	}
+	for _, request := range made {
+		if !named[request] {
+			faults = append(faults, request+" is made, but not named")
+		}
+	}
+	if len(faults) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s: requests of the service:\n\t%s", page, strings.Join(faults, "\n\t"))
 }
 
 func build(name string, flags ...string) (string, error) {

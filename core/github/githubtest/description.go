@@ -15,7 +15,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/getkin/kin-openapi/routers"
@@ -32,10 +31,8 @@ type description struct {
 	components map[string]map[string]json.RawMessage
 	errors     *operation // holds the bodies that any operation may fail with
 
-	seen sync.Map // from uint64 to []string: by an exchange's fingerprint, what is wrong with it
-
-	mu   sync.Mutex
-	used map[*exception]bool
+	seen      sync.Map // from uint64 to []string: by an exchange's fingerprint, what is wrong with it
+	requested sync.Map // from the names of operations to nothing: those that were watched
 }
 
 // segment is a node of the tree of paths.
@@ -52,7 +49,6 @@ type operation struct {
 	variables []string
 	raw       json.RawMessage
 	load      func() (*schemas, error)
-	exchanges atomic.Int64
 }
 
 // schemas is an operation with all that it refers to. The copy for requests
@@ -96,7 +92,7 @@ func parse(content []byte) (*description, error) {
 	if len(document.Paths) == 0 {
 		return nil, fmt.Errorf("githubtest: %s describes no paths", file)
 	}
-	d := &description{components: document.Components, used: make(map[*exception]bool)}
+	d := &description{components: document.Components}
 	for path, methods := range document.Paths {
 		for method, raw := range methods {
 			d.add(strings.ToUpper(method), path, raw)

@@ -115,6 +115,22 @@ func Watch(t testing.TB, what What) func(Exchange) {
 	}
 }
 
+// Requests names the operations of GitHub's API that this process has watched,
+// as its description does: "GET /repos/{owner}/{repo}/labels".
+func Requests() []string {
+	d, err := published()
+	if err != nil {
+		return nil
+	}
+	var names []string
+	d.requested.Range(func(name, _ any) bool {
+		names = append(names, name.(string))
+		return true
+	})
+	slices.Sort(names)
+	return names
+}
+
 // check returns what is wrong with an exchange. Of those that are alike one is
 // looked at.
 func (d *description) check(e Exchange, what What) []string {
@@ -128,7 +144,7 @@ func (d *description) check(e Exchange, what What) []string {
 		}
 		return []string{fmt.Sprintf("%s %s: GitHub has no such path", e.Method, e.Path)}
 	}
-	o.exchanges.Add(1)
+	d.requested.Store(o.name, nil)
 	print := fingerprint(o, e, what)
 	if found, seen := d.seen.Load(print); seen {
 		return found.([]string)
@@ -271,7 +287,7 @@ func (d *description) answer(o *operation, s *schemas, e Exchange) []string {
 		}
 	}
 	if described == nil {
-		if d.excused(o, e.Status, finding{keyword: "status"}) {
+		if excused(o, e.Status, finding{keyword: "status"}) {
 			return nil
 		}
 		return []string{at + "is not described; these are: " + strings.Join(slices.Sorted(maps.Keys(answers.Map())), ", ")}
@@ -300,7 +316,7 @@ func (d *description) answer(o *operation, s *schemas, e Exchange) []string {
 	}
 	var faults []string
 	for _, f := range validate(content.Schema.Value, body) {
-		if !d.excused(o, e.Status, f) {
+		if !excused(o, e.Status, f) {
 			faults = append(faults, at+"is wrong "+f.String())
 		}
 	}
