@@ -3,6 +3,7 @@ package app_test
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -261,6 +262,30 @@ func TestLastGoodConfiguration(t *testing.T) {
 		t.Errorf("a label that does not exist is shown as %+v", c)
 	}
 	s.checkRuns(2)
+}
+
+// TestMendedByTheOrganisation: a commit whose file lacked what the organisation's
+// says by now gets a newer check run, which is green.
+func TestMendedByTheOrganisation(t *testing.T) {
+	t.Parallel()
+	s := configurable(t, simulate.Options{Seed: 68})
+	const shared = testOwner + "/.github"
+	if err := s.github.CreateRepository(testContext(t), simulate.NewRepository{Owner: testOwner, Name: ".github", Roles: map[string]simulate.Role{"maia": simulate.RoleMaintain}}); err != nil {
+		t.Fatal(err)
+	}
+	s.startKnown()
+	var asks string
+	s.after("faulty", func() { asks = s.configFile("needs-info: {ask: true}\n") })
+	if runs := s.checkRuns(1); runs[0].HeadSHA != asks || runs[0].Conclusion != "failure" || !strings.Contains(runs[0].Annotations[0].Message, "no answers are named") {
+		t.Fatalf("the check run is %+v", runs[0])
+	}
+	s.commit(shared, map[string]string{triage.ConfigFileName: "needs-info: {answers: [Version]}\n"})
+	if run := s.checkRuns(2)[1]; run.HeadSHA != asks || run.Conclusion != "success" || len(run.Annotations) != 0 {
+		t.Errorf("the newer check run is %+v", run)
+	}
+	if c := s.configuration(testRepo); c.State != "in_force" || !slices.Equal(c.Configuration.NeedsInfo.Answers, []string{"Version"}) {
+		t.Errorf("the configuration is shown as %+v", c)
+	}
 }
 
 // TestFirstConfigurationWithFaults: nobody knows what the file wants, so nothing is written.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -147,7 +148,16 @@ func (d *diagnosis) gitHub(ctx context.Context) (string, error) {
 	if faults := about.Faults(); len(faults) > 0 {
 		return "", errors.New(strings.Join(faults, " "))
 	}
-	return fmt.Sprintf("accepts the key of the App %s; installed %d times", about.Slug, about.Installations), nil
+	webhook, err := client.WebhookURL(ctx)
+	if err != nil {
+		return "", err
+	}
+	// A relay's channel is a secret: whose it is says enough.
+	address, err := url.Parse(webhook)
+	if err != nil || address.Host == "" {
+		return "", fmt.Errorf("the App %s has no usable webhook URL, so nothing is delivered: set it under App settings > General > Webhook to this service's /webhook/github", about.Slug)
+	}
+	return fmt.Sprintf("accepts the key of the App %s; installed %d times; delivers to %s", about.Slug, about.Installations, address.Host), nil
 }
 
 func (d *diagnosis) plugin(ctx context.Context, choice pluginChoice) (string, error) {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -47,15 +48,17 @@ func (s *system) installAnother(owner, name string) installed {
 	return n
 }
 
+type erasure struct {
+	Subject, Name, Because string
+	RepositoryID           int64     `json:"repository_id"`
+	RemovedAt              time.Time `json:"removed_at"`
+	DueAt                  time.Time `json:"due_at"`
+}
+
 // erasureLog is what "dispatchai erasures --json" prints.
 type erasureLog struct {
-	Pending []struct {
-		Subject, Name, Because string
-		RepositoryID           int64     `json:"repository_id"`
-		RemovedAt              time.Time `json:"removed_at"`
-		DueAt                  time.Time `json:"due_at"`
-	}
-	Log []struct {
+	Pending []erasure
+	Log     []struct {
 		Subject, Because, Outcome string
 		RepositoryID              int64 `json:"repository_id"`
 		InstallationID            int64 `json:"installation_id"`
@@ -149,6 +152,34 @@ func TestUninstalledDataIsErased(t *testing.T) {
 	for _, text := range []string{leaving.secret, leaving.repository} {
 		if s.storeHolds(text) {
 			t.Errorf("the store's file still holds %q", text)
+		}
+	}
+}
+
+// TestUninstallationUnheard: an uninstallation that no webhook told of is found
+// at the next start, when GitHub lists the App's installations.
+func TestUninstallationUnheard(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, simulate.Options{Seed: 72, RateLimits: simulate.RateLimits{Off: true}})
+	s.start()
+	t.Cleanup(s.dump)
+	s.installTestRepository()
+	leaving := s.installAnother("leaving", "notes")
+	s.stop()
+	if err := s.github.SetWebhookURL(""); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.github.Uninstall(testContext(t), leaving.installation); err != nil {
+		t.Fatal(err)
+	}
+	s.start()
+	eventually(t, "the repository waits to be erased", func() bool {
+		pending := s.erasures().Pending
+		return slices.ContainsFunc(pending, func(p erasure) bool { return p.RepositoryID == leaving.id && p.Because == "uninstalled" })
+	})
+	for _, p := range s.erasures().Pending {
+		if p.RepositoryID != leaving.id && p.RepositoryID != 0 {
+			t.Errorf("%s is to be erased, too", p.Name)
 		}
 	}
 }

@@ -57,6 +57,13 @@ func TestDoctor(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, simulate.Options{Seed: 61})
 	s.installTestRepository()
+	if findings, healthy := s.doctor(); healthy || !strings.Contains(findings["GitHub"].Detail, "no usable webhook URL") {
+		t.Errorf("without an address for deliveries, doctor finds %+v", findings)
+	}
+	s.addr = freeAddress(t)
+	if err := s.github.SetWebhookURL("http://" + s.addr + "/webhook/github"); err != nil {
+		t.Fatal(err)
+	}
 	green := func(when string) {
 		t.Helper()
 		findings, healthy := s.doctor()
@@ -77,8 +84,11 @@ func TestDoctor(t *testing.T) {
 	}
 	s.waitLabel(number, "kind/bug")
 	green("beside the service")
-	if findings, _ := s.doctor(); !strings.Contains(findings["store"].Detail, "1 issues in 1 repositories") {
-		t.Errorf("the store's check says %q", findings["store"].Detail)
+	findings, _ := s.doctor()
+	for check, want := range map[string]string{"store": "1 issues in 1 repositories", "GitHub": "delivers to " + s.addr} {
+		if !strings.Contains(findings[check].Detail, want) {
+			t.Errorf("the check %q says %q, which lacks %q", check, findings[check].Detail, want)
+		}
 	}
 	plain := execute(t, s.environment(), "doctor")
 	if plain.code != 0 || strings.Contains(plain.stdout, "FAIL") || strings.Count(plain.stdout, "ok  ") != 6 {

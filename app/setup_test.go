@@ -216,6 +216,20 @@ func TestSetup(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.waitLabel(number, "kind/bug")
+
+	// It moves to another address, at which the service answers already.
+	moved := "http://" + strings.Replace(s.addr, "127.0.0.1", "localhost", 1) + "/webhook/github"
+	move := s.startSetup(t, "--move", "--webhook-url", moved)
+	move.await("done")
+	if code := move.end(); code != 0 {
+		t.Fatalf("setup --move ended with %d: %s", code, move.stderr.String())
+	}
+	if app, err = setup.Load(s.dataDir); err != nil || app.WebhookURL != moved {
+		t.Errorf("kept after the move: %s, %v", app.WebhookURL, err)
+	}
+	if got := execute(t, append(bareEnvironment(), "DISPATCHAI_DATA_DIR="+s.dataDir), "doctor"); !strings.Contains(got.stdout, "delivers to localhost:") {
+		t.Errorf("doctor: %s%s", got.stdout, got.stderr)
+	}
 	s.stop()
 
 	// It is not done twice.

@@ -11,7 +11,6 @@ import (
 
 // CheckRun is what the App says about a commit.
 type CheckRun struct {
-	ID   int64 // of one that exists
 	Name string
 	SHA  string // of the commit
 	// Conclusion is "success" or "failure".
@@ -33,19 +32,18 @@ type Annotation struct {
 // MaxAnnotations is how many annotations GitHub takes in one request.
 const MaxAnnotations = 50
 
-// CheckRuns lists the App's own check runs of that name on a commit, the newest
-// first; of what they say it gives ID, Name, SHA and Conclusion.
-func (c *Client) CheckRuns(ctx context.Context, installationID int64, repository triage.Repository, sha, name string) ([]CheckRun, error) {
+// CheckConclusion is that of the App's newest check run of the name on a commit,
+// "" where there is none.
+func (c *Client) CheckConclusion(ctx context.Context, installationID int64, repository triage.Repository, sha, name string) (string, error) {
 	operation := fmt.Sprintf("list the check runs of %s@%.12s", repository.FullName, sha)
 	base, err := repositoryPath(operation, installationID, repository)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	var answer struct {
 		CheckRuns []struct {
 			ID         int64  `json:"id"`
 			Name       string `json:"name"`
-			HeadSHA    string `json:"head_sha"`
 			Conclusion string `json:"conclusion"`
 			App        struct {
 				ID int64 `json:"id"`
@@ -54,19 +52,23 @@ func (c *Client) CheckRuns(ctx context.Context, installationID int64, repository
 	}
 	path := base + "/commits/" + url.PathEscape(sha) + "/check-runs?filter=all&per_page=100&check_name=" + url.QueryEscape(name)
 	if _, err := c.call(ctx, operation, installationID, http.MethodGet, path, nil, &answer); err != nil {
-		return nil, err
+		return "", err
 	}
-	var runs []CheckRun
+	var newest int64
+	conclusion := ""
 	for _, r := range answer.CheckRuns {
-		if r.App.ID == c.appID && r.Name == name {
-			runs = append(runs, CheckRun{ID: r.ID, Name: r.Name, SHA: r.HeadSHA, Conclusion: r.Conclusion})
+		if r.App.ID == c.appID && r.Name == name && r.ID > newest {
+			newest, conclusion = r.ID, r.Conclusion
 		}
 	}
-	return runs, nil
+	return conclusion, nil
 }
 
-// SaveCheckRun makes a completed check run, or changes the one that has the ID.
-func (c *Client) SaveCheckRun(ctx context.Context, installationID int64, repository triage.Repository, run CheckRun) error {
+// CreateCheckRun makes a completed check run, which takes the place of an older one
+// of the same name on the same commit. Changing that one instead would leave its
+// annotations: GitHub only ever adds to them
+// (https://docs.github.com/en/rest/checks/runs#update-a-check-run).
+func (c *Client) CreateCheckRun(ctx context.Context, installationID int64, repository triage.Repository, run CheckRun) error {
 	operation := fmt.Sprintf("write a check run on %s@%.12s", repository.FullName, run.SHA)
 	base, err := repositoryPath(operation, installationID, repository)
 	if err != nil {
@@ -89,7 +91,7 @@ func (c *Client) SaveCheckRun(ctx context.Context, installationID int64, reposit
 	}
 	body := struct {
 		Name       string `json:"name"`
-		HeadSHA    string `json:"head_sha,omitempty"`
+		HeadSHA    string `json:"head_sha"`
 		Status     string `json:"status"`
 		Conclusion string `json:"conclusion"`
 		Output     output `json:"output"`
@@ -97,10 +99,6 @@ func (c *Client) SaveCheckRun(ctx context.Context, installationID int64, reposit
 	for _, a := range run.Annotations[:min(len(run.Annotations), MaxAnnotations)] {
 		body.Output.Annotations = append(body.Output.Annotations, annotation{a.Path, a.Line, a.Line, a.Column, a.Column, "failure", a.Title, a.Message})
 	}
-	method, path := http.MethodPost, base+"/check-runs"
-	if run.ID != 0 {
-		method, path, body.HeadSHA = http.MethodPatch, fmt.Sprintf("%s/%d", path, run.ID), ""
-	}
-	_, err = c.call(ctx, operation, installationID, method, path, body, nil)
+	_, err = c.call(ctx, operation, installationID, http.MethodPost, base+"/check-runs", body, nil)
 	return err
 }

@@ -50,16 +50,11 @@ func ownFaults(own store.ConfigurationFile, faults []triage.ConfigFault) []triag
 func (r *Refresher) check(ctx context.Context, log *slog.Logger, job store.ConfigurationJob, c *store.ConfigurationCheck, faults []triage.ConfigFault) error {
 	run := checkRun(*c, faults)
 	installation := job.Repository.InstallationID
-	there, err := r.GitHub.CheckRuns(ctx, installation, job.Repository, c.Commit, checkName)
-	if err == nil {
-		if len(there) > 0 {
-			run.ID = there[0].ID
-		}
-		if len(there) == 0 || there[0].Conclusion != run.Conclusion {
-			failpoint.Hit("reconcile/before-check")
-			err = r.GitHub.SaveCheckRun(ctx, installation, job.Repository, run)
-			failpoint.Hit("reconcile/after-check")
-		}
+	there, err := r.GitHub.CheckConclusion(ctx, installation, job.Repository, c.Commit, checkName)
+	if err == nil && there != run.Conclusion {
+		failpoint.Hit("reconcile/before-check")
+		err = r.GitHub.CreateCheckRun(ctx, installation, job.Repository, run)
+		failpoint.Hit("reconcile/after-check")
 	}
 	switch {
 	case err == nil:

@@ -23,8 +23,8 @@ type configurationGitHub interface {
 	Contents(ctx context.Context, installationID int64, repository triage.Repository, path, etag string, most int) (github.File, error)
 	LastCommit(ctx context.Context, installationID int64, repository triage.Repository, path string) (string, error)
 	IssueTypes(ctx context.Context, installationID int64, repository triage.Repository) ([]string, error)
-	CheckRuns(ctx context.Context, installationID int64, repository triage.Repository, sha, name string) ([]github.CheckRun, error)
-	SaveCheckRun(ctx context.Context, installationID int64, repository triage.Repository, run github.CheckRun) error
+	CheckConclusion(ctx context.Context, installationID int64, repository triage.Repository, sha, name string) (string, error)
+	CreateCheckRun(ctx context.Context, installationID int64, repository triage.Repository, run github.CheckRun) error
 }
 
 // configurationStore is what a Refresher needs of the store.
