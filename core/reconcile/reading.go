@@ -126,7 +126,7 @@ func (r *Refresher) fetch(ctx context.Context, repository triage.Repository, bef
 }
 
 // inherit gives the file of the owner's repository .github. What was read since
-// the repository became due serves all of the owner's repositories.
+// the repository was marked serves all of the owner's repositories.
 func (r *Refresher) inherit(ctx context.Context, job store.ConfigurationJob) (store.ConfigurationFile, error) {
 	owner, installation := job.Repository.Owner(), job.Repository.InstallationID
 	held, checkedAt, err := r.Store.LoadOwnerFile(ctx, installation, owner)
@@ -134,7 +134,7 @@ func (r *Refresher) inherit(ctx context.Context, job store.ConfigurationJob) (st
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return held, fmt.Errorf("store: %w", err)
 	}
-	fresh := checkedAt.After(job.DueAt)
+	fresh := checkedAt.After(job.Since)
 	if job.Because == store.DuePeriodic {
 		fresh = fresh || r.Now().Sub(checkedAt) < r.FilePoll/2
 	}

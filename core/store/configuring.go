@@ -91,9 +91,11 @@ const (
 type ConfigurationJob struct {
 	Repository triage.Repository
 	Owner      string // of the claim
-	// Because is the reason of the newest mark, or DuePeriodic; DueAt is since when it is due.
+	// Because is the reason of the newest mark, or DuePeriodic.
 	Because string
-	DueAt   time.Time
+	// Since is when it became due, or was last marked if that was later: what was
+	// read before may be out of date.
+	Since time.Time
 	// Marks tells the claim from later marks; see ConfigurationResult.
 	Marks int64
 	// Attempts counts the readings that failed since the last that did not.

@@ -70,7 +70,7 @@ func (s *Store) ClaimConfigurations(ctx context.Context, claim store.Configurati
 func claimConfigurations(t *tx, claim store.ConfigurationClaim) ([]store.ConfigurationJob, error) {
 	now := micros(claim.Now)
 	rows, err := t.query(context.Background(), `SELECT r.id, r.installation_id, r.full_name, r.private,
-			r.config_version, r.config_due_at, r.config_due_because, r.config_marks, r.config_attempts, coalesce(c.in_force, ''), coalesce(c.report, '{}')
+			r.config_version, max(r.config_due_at, r.config_marked_at), r.config_due_because, r.config_marks, r.config_attempts, coalesce(c.in_force, ''), coalesce(c.report, '{}')
 		FROM repositories r
 			LEFT JOIN repository_configurations c ON c.repository_id = r.id
 			LEFT JOIN installations n ON n.id = r.installation_id
@@ -84,13 +84,13 @@ func claimConfigurations(t *tx, claim store.ConfigurationClaim) ([]store.Configu
 	var ids []int64
 	err = scanAll(rows, func() error {
 		j := store.ConfigurationJob{Owner: claim.Owner}
-		var version, due int64
+		var version, since int64
 		var inForce, report sql.RawBytes
 		r := &j.Repository
-		if err := rows.Scan(&r.ID, &r.InstallationID, &r.FullName, &r.Private, &version, &due, &j.Because, &j.Marks, &j.Attempts, &inForce, &report); err != nil {
+		if err := rows.Scan(&r.ID, &r.InstallationID, &r.FullName, &r.Private, &version, &since, &j.Because, &j.Marks, &j.Attempts, &inForce, &report); err != nil {
 			return err
 		}
-		j.DueAt = fromMicros(due)
+		j.Since = fromMicros(since)
 		if len(inForce) > 0 { // also of one that is out of force until its files are read
 			if j.Configuration, err = parseConfiguration(version, inForce); err != nil {
 				return fmt.Errorf("configuration of repository %d: %w", r.ID, err)
@@ -173,7 +173,7 @@ func markConfigurations(t *tx, c store.InstallationChange) error {
 		return nil
 	}
 	owner := strings.ToLower(store.CleanText(m.Owner)) + "/"
-	_, err := t.exec(`UPDATE repositories SET config_due_at = min(config_due_at, ?1), config_due_because = ?2, config_marks = config_marks + 1, config_attempts = 0,
+	_, err := t.exec(`UPDATE repositories SET config_due_at = min(config_due_at, ?1), config_marked_at = max(config_marked_at, ?1), config_due_because = ?2, config_marks = config_marks + 1, config_attempts = 0,
 			config_version = CASE WHEN ?3 THEN 0 ELSE config_version END
 		WHERE id IN (SELECT value FROM json_each(?4)) AND installation_id = ?5
 			OR ?6 AND installation_id = ?5 AND (?7 OR lower(substr(full_name, 1, length(?8))) = ?8)`,

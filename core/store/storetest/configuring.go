@@ -63,7 +63,7 @@ var configuringTests = map[string]func(*testing.T, store.Store){
 		install(t, s, installed(0))
 		jobs := wantDue(t, s, "a", 10, 1, 2)
 		equal(t, "job", jobs[0], store.ConfigurationJob{
-			Repository: triage.Repository{ID: 1, InstallationID: 10, FullName: "acme/one", Private: true}, Owner: "a", Because: store.DueNew, DueAt: time.UnixMicro(0).UTC(),
+			Repository: triage.Repository{ID: 1, InstallationID: 10, FullName: "acme/one", Private: true}, Owner: "a", Because: store.DueNew, Since: time.UnixMicro(0).UTC(),
 		})
 		wantDue(t, s, "b", 11)
 		if repository(t, s, 1).Configuration != nil {
@@ -121,6 +121,7 @@ var configuringTests = map[string]func(*testing.T, store.Store){
 		check(t, s.SaveConfiguration(testContext(t), settled(job, configured(triage.ModeApply), 1000)))
 		again := wantDue(t, s, "b", 12, 1)[0]
 		equal(t, "because", again.Because, store.DuePush)
+		equal(t, "since", again.Since, at(11)) // though it was due before
 		check(t, s.SaveConfiguration(testContext(t), settled(again, configured(triage.ModeApply), 1000)))
 		wantDue(t, s, "b", 13)
 	},
