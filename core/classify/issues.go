@@ -525,14 +525,17 @@ func publishFault(err error) error {
 // characters, so only a payload that is not GitHub's is ever cut.
 const maxPublishedBody = 1 << 20
 
+// resultSize is room for what a result usually says beside the issue's body.
+const resultSize = 4 << 10
+
 func (w *Worker) encodeResult(k *work) ([]byte, error) {
 	issue := k.state.Issue
 	if len(issue.Body) > maxPublishedBody {
 		issue.Body = strings.ToValidUTF8(issue.Body[:maxPublishedBody], "") + "\n\n[cut by DispatchAI]"
 	}
 	effective := k.state.Effective()
-	var b bytes.Buffer
-	encoder := json.NewEncoder(&b)
+	b := bytes.NewBuffer(make([]byte, 0, len(issue.Body)+resultSize))
+	encoder := json.NewEncoder(b)
 	encoder.SetEscapeHTML(false) // people read this, and browsers do not
 	err := encoder.Encode(triage.Enriched{
 		EventType:      k.emit,

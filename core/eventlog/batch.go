@@ -74,7 +74,7 @@ func (c *Consumer) work(ctx context.Context, slot class, batch []*entry) {
 	c.lanes.finish(batch, resolutions, time.Now())
 	for i, e := range batch {
 		if resolutions[i].done {
-			c.metrics.consumed.WithLabelValues(e.rec.Topic).Inc()
+			c.metrics.consumed.WithLabelValues(e.part.topic).Inc()
 		}
 		if i == 0 || batch[i-1].part != e.part {
 			if !e.part.dropped {

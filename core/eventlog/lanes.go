@@ -64,7 +64,9 @@ type lane struct {
 }
 
 type entry struct {
-	rec      *Record
+	rec      *Record // nil once done: the partition's mark may stay behind it for long
+	offset   int64
+	epoch    int32
 	part     *partition
 	lane     *lane
 	class    class
@@ -124,7 +126,7 @@ func (l *lanes) add(rec *Record) bool {
 		p.mark = rec.Offset
 	}
 	p.next = rec.Offset + 1
-	e := &entry{rec: rec, part: p, bytes: rec.size()}
+	e := &entry{rec: rec, offset: rec.Offset, epoch: rec.leaderEpoch, part: p, bytes: rec.size()}
 	if l.express != nil && l.express(rec) {
 		e.class = express
 	}
@@ -238,6 +240,7 @@ func (l *lanes) finish(batch []*entry, resolutions []resolution, now time.Time) 
 			l.enqueue(ln)
 			continue
 		}
+		e.rec.detach()
 		if !p.halted {
 			ln.due = now.Add(r.after)
 			heap.Push(&l.parked, ln)
@@ -247,13 +250,13 @@ func (l *lanes) finish(batch []*entry, resolutions []resolution, now time.Time) 
 
 // settle marks an entry finished and moves the partition's mark.
 func (l *lanes) settle(e *entry) {
-	e.done = true
+	e.done, e.rec, e.lane = true, nil, nil
 	l.records--
 	l.bytes -= int64(e.bytes)
 	p := e.part
 	for p.log.len() > 0 && p.log.front().done {
 		f := p.log.pop()
-		p.mark, p.epoch = f.rec.Offset+1, f.rec.leaderEpoch
+		p.mark, p.epoch = f.offset+1, f.epoch
 	}
 }
 

@@ -58,6 +58,11 @@ func lanesRun(t *testing.T, seed uint64) {
 			if part.mark != mark {
 				t.Fatalf("partition %d: mark %d, lowest unfinished %d", p, part.mark, mark)
 			}
+			for e := range part.log.all() {
+				if e.done && e.rec != nil {
+					t.Fatalf("partition %d keeps record %d, which is finished, in memory", p, e.offset)
+				}
+			}
 		}
 		unfinished := 0
 		for _, offsets := range order {

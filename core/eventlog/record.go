@@ -13,7 +13,9 @@
 package eventlog
 
 import (
+	"bytes"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -158,6 +160,17 @@ func (r *Record) size() int {
 		n += len(h.Key) + len(h.Value) + 12
 	}
 	return n
+}
+
+// detach gives the record memory of its own. As it was fetched it shares that of
+// its whole batch, which a record that waits would keep.
+func (r *Record) detach() {
+	r.Value = bytes.Clone(r.Value)
+	headers := make([]Header, len(r.Headers))
+	for i, h := range r.Headers {
+		headers[i] = Header{Key: strings.Clone(h.Key), Value: bytes.Clone(h.Value)}
+	}
+	r.Headers = headers
 }
 
 func (r *Record) toKafka() *kgo.Record {
