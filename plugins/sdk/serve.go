@@ -75,6 +75,19 @@ func Serve(c Classifier, options ...ServeOption) error {
 	return nil
 }
 
+// NewServer gives a server that answers for the classifier on any listener,
+// without the handshake by which a host starts a process. It is for tests; a
+// plugin calls Serve.
+func NewServer(c Classifier, options ...grpc.ServerOption) (*grpc.Server, error) {
+	s, err := newServer(c, 0, Logger())
+	if err != nil {
+		return nil, err
+	}
+	g := newGRPCServer(s, options...)
+	pb.RegisterClassifierServiceServer(g, s)
+	return g, nil
+}
+
 // newGRPCServer gives a server with the protocol's bounds. The windows let a
 // whole batch through without a pause for credit.
 func newGRPCServer(s *server, options ...grpc.ServerOption) *grpc.Server {

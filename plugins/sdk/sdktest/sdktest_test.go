@@ -2,8 +2,13 @@ package sdktest_test
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"math"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -78,6 +83,8 @@ func TestConforming(t *testing.T) {
 	sdktest.Run(t, termEmbedder{classifier{d, good}, func(t sdk.Text) []sdk.Term {
 		return []sdk.Term{{ID: uint32(len(t.Title)), Weight: 1, Share: 6}}
 	}}, sdktest.Options{})
+	sdktest.Run(t, &learner{classifier: classifier{description(), nil}}, sdktest.Options{})
+	sdktest.Run(t, configurer{classifier{description(), good}, func([]byte) error { return nil }}, sdktest.Options{})
 }
 
 // Every fault is found, and said so that the author knows what to mend.
@@ -88,6 +95,7 @@ func TestFaults(t *testing.T) {
 		}
 	}
 	var calls atomic.Int64
+	var others sync.Map
 	embedding := description()
 	embedding.Embedding = &sdk.EmbeddingModel{Name: "m", Dimensions: 2}
 	words := description()
@@ -96,25 +104,30 @@ func TestFaults(t *testing.T) {
 		return termEmbedder{classifier{words, good}, func(sdk.Text) []sdk.Term { return list }}
 	}
 	for want, c := range map[string]sdk.Classifier{
-		"it must be above 0 and at most 64": terms(sdk.Term{ID: 1}),
-		"stands in 1001 of 1000 issues":     terms(sdk.Term{ID: 1, Weight: 1, Share: 1001}),
-		"stands twice among":                terms(sdk.Term{ID: 1, Weight: 1}, sdk.Term{ID: 1, Weight: 2}),
-		"at most 2048 are possible":         terms(make([]sdk.Term, 2049)...),
-		"there are no terms in":             terms(),
-		"must be of Terms when, and only":   termEmbedder{classifier{embedding, good}, func(sdk.Text) []sdk.Term { return nil }},
+		"it must be above 0 and at most 64":         terms(sdk.Term{ID: 1}),
+		"stands in 1001 of 1000 issues":             terms(sdk.Term{ID: 1, Weight: 1, Share: 1001}),
+		"stands twice among":                        terms(sdk.Term{ID: 1, Weight: 1}, sdk.Term{ID: 1, Weight: 2}),
+		"at most 2048 are possible":                 terms(make([]sdk.Term, 2049)...),
+		"there are no terms in":                     terms(),
+		"start: the description names an Embedding": termEmbedder{classifier{embedding, good}, func(sdk.Text) []sdk.Term { return nil }},
 		"has other terms when it is embedded alone": termEmbedder{classifier{words, good}, func(sdk.Text) []sdk.Term {
 			return []sdk.Term{{ID: uint32(calls.Add(1)), Weight: 1}}
 		}},
-		"must be a semantic version":                 classifier{sdk.Description{Name: "x", Version: "latest"}, good},
-		"not among the repository's options":         classifier{description(), answer(sdk.Category, sdk.Answer{Values: []string{"admin"}})},
-		"which its description does not list":        classifier{description(), answer(sdk.Priority, sdk.Answer{Values: []string{"high"}})},
-		"must be between 0 and 1":                    classifier{description(), answer(sdk.Category, sdk.Answer{Values: []string{"bug"}, Confidence: math.NaN()})},
-		"has 2 values":                               classifier{description(), answer(sdk.Category, sdk.Answer{Values: []string{"bug", "feature"}})},
-		"leave the field out":                        classifier{description(), answer(sdk.Category, sdk.Answer{})},
-		"when, and only when, there is an Embed":     classifier{embedding, good},
-		"the description states 2":                   embedder{classifier{embedding, good}, func(t []sdk.Text) [][]float32 { return make([][]float32, len(t)) }},
-		"a repository without options: \"bug\" is n": classifier{description(), answer(sdk.Category, sdk.Answer{Values: []string{"bug"}})},
-		"panic: index out of range": classifier{description(), func(_ context.Context, r sdk.Request) (sdk.Result, error) {
+		"must be a semantic version":          classifier{sdk.Description{Name: "x", Version: "latest"}, good},
+		"lists no fields and no embedding":    classifier{sdk.Description{Name: "x", Version: "1.0.0"}, good},
+		"not among the repository's options":  classifier{description(), answer(sdk.Category, sdk.Answer{Values: []string{"admin"}})},
+		"which its description does not list": classifier{description(), answer(sdk.Priority, sdk.Answer{Values: []string{"high"}})},
+		"which is not a field":                classifier{description(), answer("colour", sdk.Answer{Values: []string{"red"}})},
+		"must be between 0 and 1":             classifier{description(), answer(sdk.Category, sdk.Answer{Values: []string{"bug"}, Confidence: math.NaN()})},
+		"has 2 values":                        classifier{description(), answer(sdk.Category, sdk.Answer{Values: []string{"bug", "feature"}})},
+		"leave the field out":                 classifier{description(), answer(sdk.Category, sdk.Answer{})},
+		"is not one; tokens and cost": classifier{description(), func(context.Context, sdk.Request) (sdk.Result, error) {
+			return sdk.Result{Usage: sdk.Usage{CostUSD: -1}}, nil
+		}},
+		"the description states 2":                      embedder{classifier{embedding, good}, func(t []sdk.Text) [][]float32 { return make([][]float32, len(t)) }},
+		"a repository without options: \"bug\" is n":    classifier{description(), answer(sdk.Category, sdk.Answer{Values: []string{"bug"}})},
+		"a repository with options of its own: \"bug\"": classifier{description(), answer(sdk.Category, sdk.Answer{Values: []string{"bug"}})},
+		"panicked: index out of range": classifier{description(), func(_ context.Context, r sdk.Request) (sdk.Result, error) {
 			if r.Issue.Title == "" {
 				panic("index out of range")
 			}
@@ -123,8 +136,12 @@ func TestFaults(t *testing.T) {
 		"two answers to one issue differ": classifier{description(), func(context.Context, sdk.Request) (sdk.Result, error) {
 			return sdk.Result{Usage: sdk.Usage{InputTokens: calls.Add(1)}}, nil
 		}},
-		"it changed the Repository": classifier{description(), func(_ context.Context, r sdk.Request) (sdk.Result, error) {
-			return sdk.Result{}, func() error { r.Repository.FullName = "mine"; return nil }()
+		"alone, and reasoning:\"I know this one.\" in a batch of 256": classifier{description(), func(_ context.Context, r sdk.Request) (sdk.Result, error) {
+			// Only the issues of a batch share a Repository.
+			if _, again := others.LoadOrStore(r.Repository, true); again {
+				return sdk.Result{Reasoning: "I know this one."}, nil
+			}
+			return sdk.Result{}, nil
 		}},
 		"no answer within": classifier{description(), func(_ context.Context, r sdk.Request) (sdk.Result, error) {
 			if r.Issue.Title == "minified" {
@@ -132,12 +149,29 @@ func TestFaults(t *testing.T) {
 			}
 			return sdk.Result{}, nil
 		}},
+		"a cancelled call: it went on for": classifier{description(), func(_ context.Context, r sdk.Request) (sdk.Result, error) {
+			if len(r.Similar) == 0 && r.Issue.Title == "minified" {
+				select {}
+			}
+			return sdk.Result{}, nil
+		}},
+		"settings: it does not accept to be without settings": configurer{classifier{description(), good}, func(s []byte) error {
+			if len(s) == 0 {
+				return errors.New("api_key is missing")
+			}
+			return nil
+		}},
+		"repeats the secret among the settings": configurer{classifier{description(), good}, func(s []byte) error {
+			if len(s) > 0 {
+				return fmt.Errorf("these are no settings: %s", s)
+			}
+			return nil
+		}},
+		"an event that comes twice must count once": &learner{classifier: classifier{description(), nil}, countTwice: true},
+		"must forget a repository as though":        &learner{classifier: classifier{description(), nil}, keep: true},
 	} {
 		t.Run(want, func(t *testing.T) {
-			if strings.HasPrefix(want, "it changed") {
-				// What it breaks is shared, which the race detector would report here.
-				c = sequential{c}
-			}
+			t.Parallel()
 			for _, f := range sdktest.Check(t.Context(), c, sdktest.Options{Timeout: 2 * time.Second}) {
 				if strings.Contains(f.Error(), want) {
 					return
@@ -148,14 +182,92 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// sequential gives a classifier a Repository of its own when it is called from
-// several goroutines, and the caller's otherwise.
-type sequential struct{ sdk.Classifier }
-
-func (s sequential) Classify(ctx context.Context, r sdk.Request) (sdk.Result, error) {
-	if r.Similar == nil {
-		own := *r.Repository
-		r.Repository = &own
+// A check is told as it is made, a fault with what it is.
+func TestProgress(t *testing.T) {
+	var told []string
+	faults := sdktest.Check(t.Context(), classifier{description(), func(_ context.Context, r sdk.Request) (sdk.Result, error) {
+		if r.Issue.Body == "" {
+			return sdk.Result{}, errors.New("no body")
+		}
+		return good(t.Context(), r)
+	}}, sdktest.Options{Progress: func(r sdktest.Result) {
+		if r.Err != nil {
+			told = append(told, r.Check+": "+r.Err.Error())
+		} else {
+			told = append(told, r.Check)
+		}
+	}})
+	if len(told) < 15 || told[0] != "start" || told[1] != "description" {
+		t.Errorf("the checks are %q", told)
 	}
-	return s.Classifier.Classify(ctx, r)
+	for _, f := range faults {
+		if !slices.Contains(told, f.Error()) {
+			t.Errorf("%q was not told", f)
+		}
+	}
+	if len(faults) != 4 { // two issues, and two checks that ask about them among others
+		t.Errorf("the faults are %v", faults)
+	}
+}
+
+type configurer struct {
+	classifier
+	configure func([]byte) error
+}
+
+func (c configurer) Configure(_ context.Context, settings json.RawMessage) error {
+	return c.configure(settings)
+}
+
+// learner counts the corrections of a repository, unless its faults make it err.
+type learner struct {
+	classifier
+	countTwice, keep bool
+
+	mu    sync.Mutex
+	seen  map[string]bool
+	count map[int64]int
+}
+
+func (l *learner) Classify(_ context.Context, r sdk.Request) (sdk.Result, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return sdk.Result{Reasoning: fmt.Sprint(l.count[r.Repository.ID])}, nil
+}
+
+func (l *learner) Fit(_ context.Context, r sdk.Repository, examples func(func(sdk.Example) bool)) (sdk.Model, error) {
+	n := 0
+	for range examples {
+		n++
+	}
+	return sdk.Model{RepositoryID: r.ID, Version: "1", Data: make([]byte, n)}, nil
+}
+
+func (l *learner) Load(_ context.Context, m sdk.Model) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.seen == nil {
+		l.seen, l.count = make(map[string]bool), make(map[int64]int)
+	}
+	l.count[m.RepositoryID] = len(m.Data)
+	return nil
+}
+
+func (l *learner) Learn(_ context.Context, e sdk.Example) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.seen[e.EventID] || l.countTwice {
+		l.count[e.Repository.ID]++
+	}
+	l.seen[e.EventID] = true
+	return nil
+}
+
+func (l *learner) Forget(_ context.Context, id int64) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.keep {
+		delete(l.count, id)
+	}
+	return nil
 }
