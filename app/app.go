@@ -313,8 +313,8 @@ func newGitHubClient(o Options, b Backends, logger *slog.Logger, r prometheus.Re
 
 // pluginSpec says how to run a plugin that the options name.
 func pluginSpec(choice pluginChoice, b Backends) (plugin.Spec, error) {
-	spec := plugin.Spec{Name: choice.name, Path: choice.path, Settings: choice.settings}
-	if choice.path == "" {
+	spec := plugin.Spec{Name: choice.name, Path: choice.path, Reattach: choice.reattach, Settings: choice.settings}
+	if choice.path == "" && choice.reattach == "" {
 		path, args, ok := b.BuiltIn(choice.name)
 		if !ok {
 			return spec, fmt.Errorf("DISPATCHAI_PLUGINS: there is no built-in plugin %q; write %s=/path/to/executable for your own", choice.name, choice.name)

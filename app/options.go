@@ -54,7 +54,8 @@ type Options struct {
 	LogMaxBytes int64 `env:"DISPATCHAI_LOG_MAX_BYTES" envDefault:"2147483648"`
 
 	// Plugins are the classifiers, asked in this order: the name of a built-in
-	// one, or name=/path/to/executable.
+	// one, name=/path/to/executable, or name=reattach:/path/to/file for one that
+	// a person runs (see sdk.DebugKey).
 	Plugins []string `env:"DISPATCHAI_PLUGINS" envDefault:"rules"`
 	// PluginSettingsDir may hold NAME.json, the settings of plugin NAME.
 	PluginSettingsDir string        `env:"DISPATCHAI_PLUGIN_SETTINGS_DIR"`
@@ -110,9 +111,14 @@ type Options struct {
 // pluginChoice is one entry of Options.Plugins.
 type pluginChoice struct {
 	name     string
-	path     string // "" for a built-in
+	path     string // "" for a built-in, and one to reattach to
+	reattach string
 	settings []byte
 }
+
+// ReattachPrefix stands, in the place of an executable, before the file in which
+// a plugin that a person started says how to reach it.
+const ReattachPrefix = "reattach:"
 
 // The roles of a process.
 const (
@@ -367,11 +373,17 @@ func (o *Options) validatePlugins(fault faultFunc) {
 	for _, p := range trimmed(o.Plugins) {
 		name, path, external := strings.Cut(p, "=")
 		choice := pluginChoice{name: name, path: path}
+		file, attached := strings.CutPrefix(path, ReattachPrefix)
+		if attached {
+			choice.path, choice.reattach = "", file
+		}
 		switch {
 		case !pluginName.MatchString(name):
 			fault("DISPATCHAI_PLUGINS", "%q is not a plugin's name (lower-case letters, digits, dashes)", name)
 		case external && path == "":
 			fault("DISPATCHAI_PLUGINS", "%s= names no executable", name)
+		case attached && !filepath.IsAbs(file):
+			fault("DISPATCHAI_PLUGINS", "%s=%s must be followed by the absolute path of the file that the plugin printed", name, ReattachPrefix)
 		case seen[name]:
 			fault("DISPATCHAI_PLUGINS", "%s is named twice", name)
 		}

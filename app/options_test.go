@@ -113,6 +113,9 @@ func TestOptionsFaults(t *testing.T) {
 			"DISPATCHAI_PLUGINS: \"../rules\" is not a plugin's name (lower-case letters, digits, dashes)\n" +
 				"DISPATCHAI_PLUGINS: \"Rules\" is not a plugin's name (lower-case letters, digits, dashes)"},
 		{"plugin without a path", func(o *app.Options) { o.Plugins = []string{"mine="} }, "DISPATCHAI_PLUGINS: mine= names no executable"},
+		{"plugin to reattach to", func(o *app.Options) { o.Plugins = []string{"mine=reattach:/tmp/mine.json"} }, ""},
+		{"plugin to reattach to nowhere", func(o *app.Options) { o.Plugins = []string{"mine=reattach:mine.json"} },
+			"DISPATCHAI_PLUGINS: mine=reattach: must be followed by the absolute path of the file that the plugin printed"},
 		{"plugin twice", func(o *app.Options) { o.Plugins = []string{"rules", "rules"} }, "DISPATCHAI_PLUGINS: rules is named twice"},
 		{"no plugin", func(o *app.Options) { o.Plugins = nil }, "DISPATCHAI_PLUGINS: no plugin is named; the built-in one is called rules"},
 		{"plugin's settings", func(o *app.Options) { o.PluginSettingsDir = settings },

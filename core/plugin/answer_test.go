@@ -141,7 +141,7 @@ func FuzzDescribe(f *testing.F) {
 		if proto.Unmarshal(data, &r) != nil {
 			return
 		}
-		d, err := describe(&r)
+		d, err := checkDescription(&r)
 		if err != nil {
 			return
 		}

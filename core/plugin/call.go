@@ -143,7 +143,7 @@ func (e *malformedError) Error() string { return e.fault }
 // gone tells whether the process has ended.
 func (pr *process) gone() bool {
 	select {
-	case <-pr.runner.exited:
+	case <-pr.over():
 		return true
 	default:
 		return false

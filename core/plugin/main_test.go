@@ -44,9 +44,13 @@ func runAs(mode string) error {
 	case "terms":
 		return sdk.Serve(speller{})
 	case "raw":
-		serveRaw(sdk.CookieKey)
+		serveRaw(sdk.CookieKey, sdk.ProtocolVersion)
 	case "other-cookie":
-		serveRaw("ANOTHER_COOKIE")
+		serveRaw("ANOTHER_COOKIE", sdk.ProtocolVersion)
+	case "newer":
+		serveRaw(sdk.CookieKey, sdk.ProtocolVersion, 7, 9)
+	case "future":
+		serveRaw(sdk.CookieKey, 9)
 	case "hello":
 		fmt.Println("hello, world")
 	case "exit":
@@ -275,10 +279,14 @@ type raw struct {
 	pb.UnimplementedClassifierServiceServer
 }
 
-func serveRaw(cookie string) {
+func serveRaw(cookie string, versions ...int) {
+	plugins := make(map[int]goplugin.PluginSet)
+	for _, v := range versions {
+		plugins[v] = goplugin.PluginSet{"classifier": rawPlugin{}}
+	}
 	goplugin.Serve(&goplugin.ServeConfig{
-		HandshakeConfig:  goplugin.HandshakeConfig{ProtocolVersion: sdk.ProtocolVersion, MagicCookieKey: cookie, MagicCookieValue: sdk.CookieValue},
-		VersionedPlugins: map[int]goplugin.PluginSet{sdk.ProtocolVersion: {"classifier": rawPlugin{}}},
+		HandshakeConfig:  goplugin.HandshakeConfig{MagicCookieKey: cookie, MagicCookieValue: sdk.CookieValue},
+		VersionedPlugins: plugins,
 		GRPCServer: func(o []grpc.ServerOption) *grpc.Server {
 			return grpc.NewServer(append(o, grpc.MaxSendMsgSize(1<<30), grpc.MaxRecvMsgSize(1<<30))...)
 		},

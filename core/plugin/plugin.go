@@ -30,7 +30,7 @@ import (
 	"github.com/dispatchai/dispatchai/plugins/sdk"
 )
 
-// Spec says which executable to run as a plugin.
+// Spec says which executable to run as a plugin, or where one runs already.
 type Spec struct {
 	// Name is the operator's name for the plugin: unique among the plugins of
 	// the process, it stands in logs, metrics and every answer. Lower-case
@@ -39,6 +39,10 @@ type Spec struct {
 	// Path is the executable; without a slash it is looked up in PATH.
 	Path string
 	Args []string
+	// Reattach names, instead of Path, the file in which a plugin that a person
+	// started says how to reach it (see sdk.DebugKey). Such a plugin is neither
+	// started nor ended by the host: while it is gone it is waited for.
+	Reattach string
 	// Settings is a JSON object, or empty. Values under keys that speak of
 	// secrets (key, token, secret, password, credential) are struck from
 	// whatever the plugin logs or answers.
@@ -127,6 +131,8 @@ type Description struct {
 	Learns       bool
 	// MaxBatch is its own bound on a batch; 0 when it states none.
 	MaxBatch int
+	// Protocol is the version of the protocol that host and plugin agreed on.
+	Protocol int
 }
 
 // State is what a plugin's process is doing.
@@ -205,6 +211,16 @@ func Launch(ctx context.Context, spec Spec, options Options) (*Plugin, error) {
 // right. Everything else - a plugin that does not start, or ends - is met with a
 // restart after a back-off and shows in Health. Close must be called.
 func Start(spec Spec, options Options) (*Plugin, error) {
+	p, err := newPlugin(spec, options)
+	if err != nil {
+		return nil, err
+	}
+	go p.supervise()
+	return p, nil
+}
+
+// newPlugin checks the spec and makes the plugin's directories.
+func newPlugin(spec Spec, options Options) (*Plugin, error) {
 	options = options.withDefaults()
 	spec, err := checkSpec(spec)
 	if err != nil {
@@ -247,7 +263,6 @@ func Start(spec Spec, options Options) (*Plugin, error) {
 		changed:  make(chan struct{}),
 		settings: spec.Settings,
 	}
-	go p.supervise()
 	return p, nil
 }
 
@@ -269,7 +284,7 @@ func (p *Plugin) Health() Health {
 	defer p.mu.Unlock()
 	h := Health{Name: p.spec.Name, State: p.state, Since: p.since, Version: p.description.Version, Restarts: p.restarts}
 	if p.current != nil {
-		h.PID = p.current.runner.pid()
+		h.PID = p.current.pid()
 	}
 	if p.lastErr != nil {
 		h.LastError = p.lastErr.Error()
@@ -311,6 +326,10 @@ func (p *Plugin) Ready(ctx context.Context) error {
 func (p *Plugin) Close() error {
 	p.cancel()
 	<-p.done
+	return p.removeRunDir()
+}
+
+func (p *Plugin) removeRunDir() error {
 	if err := os.RemoveAll(p.runDir); err != nil {
 		return fmt.Errorf("plugin %s: remove its private directory: %w", p.spec.Name, err)
 	}
@@ -328,11 +347,18 @@ func checkSpec(spec Spec) (Spec, error) {
 			faults = append(faults, fmt.Errorf("the settings must be a JSON object: %w", err))
 		}
 	}
-	path, err := executable(spec.Path)
+	var err error
+	switch {
+	case spec.Reattach == "":
+		spec.Path, err = executable(spec.Path)
+	case spec.Path != "" || len(spec.Args) > 0:
+		err = errors.New("there is an executable and a file to reattach by; only one is possible")
+	default:
+		spec.Reattach, err = filepath.Abs(spec.Reattach)
+	}
 	if err != nil {
 		faults = append(faults, err)
 	}
-	spec.Path = path
 	if err := errors.Join(faults...); err != nil {
 		return spec, fmt.Errorf("plugin %q: %w", spec.Name, err)
 	}

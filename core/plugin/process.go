@@ -5,16 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"os/exec"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
 	goplugin "github.com/hashicorp/go-plugin"
-	"github.com/hashicorp/go-plugin/runner"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health/grpc_health_v1"
@@ -24,11 +19,10 @@ import (
 	pb "github.com/dispatchai/dispatchai/proto/dispatchai/classifier/v1"
 )
 
-// process is one run of a plugin: started, connected, configured.
+// process is one run of a plugin: started or found, connected, configured.
 type process struct {
-	client      *goplugin.Client
-	runner      *processRunner
-	output      *output
+	carrier
+	conn        *grpc.ClientConn
 	service     pb.ClassifierServiceClient
 	health      grpc_health_v1.HealthClient
 	description Description
@@ -43,65 +37,93 @@ type process struct {
 	cause     error // set before condemned is closed
 }
 
-// launch starts the plugin's executable and makes it ready for calls. When it
-// fails, nothing of the process is left.
+// carrier is what stands behind the connection to a plugin: a process that the
+// host started, or one that a person did.
+type carrier interface {
+	// connect waits for the plugin to answer and says which version of the
+	// protocol it speaks. It heeds abandon, and no context.
+	connect() (conn *grpc.ClientConn, protocol int, err error)
+	// abandon gives the plugin up at once; it may be called at any time.
+	abandon()
+	// stop ends what is the host's to end and waits until it is gone: at once, or
+	// after grace when the plugin does not end by itself.
+	stop(grace time.Duration)
+	// over is closed when the plugin is gone; ended then says how.
+	over() <-chan struct{}
+	ended() error
+	pid() int
+	// lastWords gives the end of the output as the end of an error's text.
+	lastWords() string
+}
+
+// launch starts the plugin, or finds the one that was started, and makes it
+// ready for calls. When it fails, nothing of a process is left.
 func (p *Plugin) launch(ctx context.Context) (*process, error) {
-	out := newOutput(p.log, p.redact, p.metrics)
-	run := &processRunner{
-		path:   p.spec.Path,
-		args:   p.spec.Args,
-		dir:    p.workDir,
-		extra:  out.writer("stdout"),
-		exited: make(chan struct{}),
+	pr, err := p.greet(ctx)
+	if err != nil {
+		return nil, err
 	}
-	client := goplugin.NewClient(&goplugin.ClientConfig{
-		HandshakeConfig: goplugin.HandshakeConfig{
-			ProtocolVersion:  sdk.ProtocolVersion,
-			MagicCookieKey:   sdk.CookieKey,
-			MagicCookieValue: sdk.CookieValue,
-		},
-		VersionedPlugins: map[int]goplugin.PluginSet{sdk.ProtocolVersion: {"classifier": dispenser{}}},
-		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, sockets string) (runner.Runner, error) {
-			run.env, run.sockets = append(p.environment(), cmd.Env...), sockets
-			return run, nil
-		},
-		AllowedProtocols: []goplugin.Protocol{goplugin.ProtocolGRPC},
-		SkipHostEnv:      true,
-		UnixSocketConfig: &goplugin.UnixSocketConfig{TempDir: p.runDir},
-		// Later than the host's own, which says more.
-		StartTimeout: 2 * p.options.StartTimeout,
-		Logger:       hclog.New(&hclog.LoggerOptions{Level: hclog.Off, Output: io.Discard}),
-		Stderr:       out.writer("stderr"),
-		SyncStdout:   out.writer("stdout"),
-		SyncStderr:   out.writer("stderr"),
-		GRPCDialOptions: []grpc.DialOption{
-			grpc.WithDefaultCallOptions(
-				grpc.MaxCallRecvMsgSize(sdk.MaxMessageBytes),
-				grpc.MaxCallSendMsgSize(sdk.MaxMessageBytes)),
-			grpc.WithInitialWindowSize(sdk.MaxMessageBytes),
-			grpc.WithInitialConnWindowSize(2 * sdk.MaxMessageBytes),
-			grpc.WithReadBufferSize(128 << 10),
-			grpc.WithWriteBufferSize(128 << 10),
-		},
-	})
-	pr := &process{client: client, runner: run, output: out, started: time.Now(), condemned: make(chan struct{})}
-	err := p.within(ctx, pr, p.options.StartTimeout, p.connect)
+	err = p.within(ctx, pr, p.options.StartTimeout, p.introduce)
 	if err == nil {
 		err = p.within(ctx, pr, p.options.FitTimeout, p.loadModels)
 	}
 	if err != nil {
-		if run.pid() != 0 && !errors.Is(err, errRefused) && !errors.Is(err, context.DeadlineExceeded) {
-			select {
-			case <-run.exited:
-				err = fmt.Errorf("%w (%w)", err, run.ended())
-			case <-time.After(exitGrace):
-			}
+		return nil, p.failed(pr, err)
+	}
+	return pr, nil
+}
+
+// carrier is what this plugin is reached through.
+func (p *Plugin) carrier() (carrier, error) {
+	if p.spec.Reattach == "" {
+		return p.launched(), nil
+	}
+	a, err := attach(p.spec.Reattach)
+	if err != nil {
+		return nil, fmt.Errorf("plugin %s: %w", p.spec.Name, err)
+	}
+	return a, nil
+}
+
+// greet gives a plugin that is connected, and asked nothing yet.
+func (p *Plugin) greet(ctx context.Context) (*process, error) {
+	c, err := p.carrier()
+	if err != nil {
+		return nil, err
+	}
+	pr := &process{carrier: c, started: time.Now(), condemned: make(chan struct{})}
+	err = p.within(ctx, pr, p.options.StartTimeout, func(context.Context, *process) error {
+		conn, protocol, err := c.connect()
+		if err != nil {
+			return fmt.Errorf("it did not greet as a DispatchAI plugin: %s", p.redact.text(err.Error(), 500))
 		}
-		pr.stop(0)
-		return nil, fmt.Errorf("plugin %s did not start from %s: %w%s", p.spec.Name, p.spec.Path, err, out.lastLines())
+		pr.service = pb.NewClassifierServiceClient(conn)
+		pr.health = grpc_health_v1.NewHealthClient(conn)
+		pr.conn, pr.description.Protocol = conn, protocol
+		return nil
+	})
+	if err != nil {
+		return nil, p.failed(pr, err)
 	}
 	pr.heard.Store(time.Now().UnixNano())
 	return pr, nil
+}
+
+// failed ends a process that did not become ready, and says why as well as can
+// be known.
+func (p *Plugin) failed(pr *process, err error) error {
+	if pr.pid() != 0 && !errors.Is(err, errRefused) && !errors.Is(err, context.DeadlineExceeded) {
+		select {
+		case <-pr.over():
+			err = fmt.Errorf("%w (%w)", err, pr.ended())
+		case <-time.After(exitGrace):
+		}
+	}
+	pr.stop(0)
+	if p.spec.Reattach != "" {
+		return fmt.Errorf("plugin %s could not be reached by %s: %w", p.spec.Name, p.spec.Reattach, err)
+	}
+	return fmt.Errorf("plugin %s did not start from %s: %w%s", p.spec.Name, p.spec.Path, err, pr.lastWords())
 }
 
 // within takes one step of a start. Its end, when it comes to that, is the end
@@ -109,7 +131,7 @@ func (p *Plugin) launch(ctx context.Context) (*process, error) {
 func (p *Plugin) within(ctx context.Context, pr *process, limit time.Duration, step func(context.Context, *process) error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	stop := context.AfterFunc(ctx, func() { _ = pr.runner.Kill(context.Background()) })
+	stop := context.AfterFunc(ctx, pr.abandon)
 	defer stop()
 	err := step(ctx, pr)
 	if err != nil && ctx.Err() != nil {
@@ -121,28 +143,29 @@ func (p *Plugin) within(ctx context.Context, pr *process, limit time.Duration, s
 // errRefused marks what the plugin said no to while it was well.
 var errRefused = errors.New("refused")
 
-func (p *Plugin) connect(ctx context.Context, pr *process) error {
-	protocol, err := pr.client.Client()
-	if err != nil {
-		return fmt.Errorf("it did not greet as a DispatchAI plugin: %s", p.redact.text(handshakeFault(err), 500))
-	}
-	connection, ok := protocol.(*goplugin.GRPCClient)
-	if !ok {
-		return errors.New("it does not speak gRPC")
-	}
-	pr.service = pb.NewClassifierServiceClient(connection.Conn)
-	pr.health = grpc_health_v1.NewHealthClient(connection.Conn)
-	response, err := pr.service.Describe(ctx, &pb.DescribeRequest{})
-	if err != nil {
-		return fmt.Errorf("it did not describe itself: %w", p.said(err))
-	}
-	if pr.description, err = describe(response); err != nil {
-		return fmt.Errorf("%w: its description of itself is not valid: %w", errRefused, err)
+// introduce asks the plugin who it is, and hands it its settings.
+func (p *Plugin) introduce(ctx context.Context, pr *process) error {
+	if err := p.describe(ctx, pr); err != nil {
+		return err
 	}
 	p.mu.Lock()
 	settings := p.settings
 	p.mu.Unlock()
 	return p.configure(ctx, pr, settings)
+}
+
+func (p *Plugin) describe(ctx context.Context, pr *process) error {
+	response, err := pr.service.Describe(ctx, &pb.DescribeRequest{})
+	if err != nil {
+		return fmt.Errorf("it did not describe itself: %w", p.said(err))
+	}
+	d, err := checkDescription(response)
+	if err != nil {
+		return fmt.Errorf("%w: its description of itself is not valid: %w", errRefused, err)
+	}
+	d.Protocol = pr.description.Protocol
+	pr.description = d
+	return nil
 }
 
 // configure hands the settings to a process.
@@ -179,22 +202,8 @@ func (p *Plugin) said(err error) error {
 	return fmt.Errorf("%s: %s", s.Code(), p.redact.text(s.Message(), sdk.MaxReasonBytes))
 }
 
-// handshakeFault says in a line what go-plugin says in several.
-func handshakeFault(err error) string {
-	s := err.Error()
-	if line, ok := strings.CutPrefix(s, "Unrecognized remote plugin message: "); ok {
-		line, _, _ = strings.Cut(line, "\n")
-		if strings.TrimSpace(line) == "" {
-			return "it ended without a word; is it a plugin, and built for this system?"
-		}
-		return fmt.Sprintf("it printed %q; is it a plugin?", cutText(line, 200))
-	}
-	s, _, _ = strings.Cut(s, "\n")
-	return s
-}
-
-// describe checks what a plugin says of itself.
-func describe(r *pb.DescribeResponse) (Description, error) {
+// checkDescription checks what a plugin says of itself.
+func checkDescription(r *pb.DescribeResponse) (Description, error) {
 	d := sdk.Description{Name: r.GetName(), Version: r.GetVersion(), MaxBatch: int(r.GetMaxBatch())}
 	if e := r.GetEmbedding(); e != nil {
 		d.Embedding = &sdk.EmbeddingModel{Name: e.GetName(), Dimensions: int(e.GetDimensions()), Terms: e.GetTerms()}
@@ -250,32 +259,4 @@ func (pr *process) condemn(cause error) {
 		pr.cause = cause
 		close(pr.condemned)
 	})
-}
-
-// stop ends the process and waits until it is gone: killed at once, or after
-// grace when it does not end by itself.
-func (pr *process) stop(grace time.Duration) {
-	if grace > 0 {
-		timer := time.AfterFunc(grace, func() { _ = pr.runner.Kill(context.Background()) })
-		defer timer.Stop()
-	} else {
-		_ = pr.runner.Kill(context.Background())
-	}
-	pr.client.Kill()
-	pr.runner.release()
-	pr.output.flush()
-}
-
-// dispenser satisfies go-plugin, which wants to know what a plugin offers; the
-// host takes the connection and makes its own client.
-type dispenser struct {
-	goplugin.NetRPCUnsupportedPlugin
-}
-
-func (dispenser) GRPCServer(*goplugin.GRPCBroker, *grpc.Server) error {
-	return errors.New("the host serves nothing")
-}
-
-func (dispenser) GRPCClient(_ context.Context, _ *goplugin.GRPCBroker, conn *grpc.ClientConn) (any, error) {
-	return pb.NewClassifierServiceClient(conn), nil
 }

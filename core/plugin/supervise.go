@@ -16,6 +16,10 @@ func (p *Plugin) supervise() {
 	delays := backoff.NewExponentialBackOff()
 	delays.InitialInterval = p.options.MinBackoff
 	delays.MaxInterval = p.options.MaxBackoff
+	again := "plugin is restarted"
+	if p.spec.Reattach != "" {
+		delays.MaxInterval, again = min(p.options.MaxBackoff, attachedBackoff), "plugin is waited for"
+	}
 	delays.Multiplier = 2
 	delays.RandomizationFactor = 0.3
 	delays.Reset()
@@ -25,7 +29,7 @@ func (p *Plugin) supervise() {
 		process, err := p.launch(p.ctx)
 		if err == nil {
 			p.enter(Running, process, time.Time{})
-			p.log.Info("plugin runs", "version", process.description.Version, "pid", process.runner.pid())
+			p.log.Info("plugin runs", "version", process.description.Version, "pid", process.pid())
 			reason, err = p.watch(process)
 			p.retire(process)
 			if p.ctx.Err() != nil {
@@ -47,7 +51,7 @@ func (p *Plugin) supervise() {
 		p.lastErr = err
 		p.mu.Unlock()
 		p.enter(BackingOff, nil, time.Now().Add(delay))
-		p.log.Warn("plugin is restarted", "reason", reason, "error", err, "delay", delay)
+		p.log.Warn(again, "reason", reason, "error", err, "delay", delay)
 		timer := time.NewTimer(delay)
 		select {
 		case <-timer.C:
@@ -67,16 +71,16 @@ func (p *Plugin) watch(process *process) (reason string, err error) {
 		select {
 		case <-p.ctx.Done():
 			return "closed", nil
-		case <-process.runner.exited:
-			return "exited", process.runner.ended()
+		case <-process.over():
+			return "exited", process.ended()
 		case <-process.condemned:
 			if errors.Is(process.cause, errHung) {
 				return "hung", process.cause
 			}
 			// A connection breaks a moment before the exit that it comes from is seen.
 			select {
-			case <-process.runner.exited:
-				return "exited", process.runner.ended()
+			case <-process.over():
+				return "exited", process.ended()
 			case <-time.After(exitGrace):
 				return "disconnected", process.cause
 			}

@@ -6,7 +6,7 @@ import (
 )
 
 // ErrNotLaunched is what Serve returns when no host started the process.
-var ErrNotLaunched = errors.New("this program is a DispatchAI classifier plugin: it is started by DispatchAI, not by hand; name its path in the configuration, or try it with `dispatchai plugin test PATH`")
+var ErrNotLaunched = errors.New("this program is a DispatchAI classifier plugin: it is started by DispatchAI, not by hand; name its path in the configuration, try it with `dispatchai plugin test PATH`, or set DISPATCHAI_PLUGIN_DEBUG=1 to run it under a debugger")
 
 type permanentError struct{ err error }
 

@@ -31,7 +31,7 @@ func ExampleServe() {
 		fmt.Println(err)
 	}
 	// Output:
-	// this program is a DispatchAI classifier plugin: it is started by DispatchAI, not by hand; name its path in the configuration, or try it with `dispatchai plugin test PATH`
+	// this program is a DispatchAI classifier plugin: it is started by DispatchAI, not by hand; name its path in the configuration, try it with `dispatchai plugin test PATH`, or set DISPATCHAI_PLUGIN_DEBUG=1 to run it under a debugger
 }
 
 func ExampleClassifier() {

@@ -2,10 +2,14 @@ package sdk
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
+	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -38,6 +42,9 @@ func Parallel(n int) ServeOption {
 // thing that main does. An error says that no host started the process
 // (ErrNotLaunched) or that the classifier is not fit to be served.
 //
+// Where no host started it and DebugKey is set to 1, it waits on a socket of
+// its own, prints how a host is told of it, and ends with an interrupt.
+//
 // Serve takes over standard input and output, which carry the handshake. What
 // is printed to standard output or standard error afterwards goes to the
 // host's log.
@@ -46,12 +53,26 @@ func Serve(c Classifier, options ...ServeOption) error {
 	for _, o := range options {
 		o(&config)
 	}
+	debugging := false
 	if os.Getenv(CookieKey) != CookieValue {
-		return ErrNotLaunched
+		var err error
+		if v := os.Getenv(DebugKey); v != "" {
+			if debugging, err = strconv.ParseBool(v); err != nil {
+				return fmt.Errorf("%s is %q; set it to 1 to serve without DispatchAI starting this program", DebugKey, bounded(v))
+			}
+		}
+		if !debugging {
+			return ErrNotLaunched
+		}
 	}
 	s, err := newServer(c, config.parallel, config.log)
 	if err != nil {
 		return err
+	}
+	if debugging {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		return serveDebug(ctx, s, os.Stdout)
 	}
 	stop := &stopper{}
 	ctx, cancel := context.WithCancel(context.Background())
