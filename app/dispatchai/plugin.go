@@ -35,8 +35,8 @@ func builtIn(name string) (path string, args []string, ok bool) {
 }
 
 func pluginCommand() *cobra.Command {
-	c := &cobra.Command{Use: "plugin", Short: "List classifier plugins, enable and disable them"}
-	c.AddCommand(pluginListCommand(), pluginSwitchCommand(true), pluginSwitchCommand(false), &cobra.Command{
+	c := &cobra.Command{Use: "plugin", Short: "Test classifier plugins, list them, enable and disable them"}
+	c.AddCommand(pluginListCommand(), pluginInfoCommand(), pluginTestCommand(), pluginSwitchCommand(true), pluginSwitchCommand(false), &cobra.Command{
 		Use:    "serve NAME",
 		Short:  "Be a built-in plugin (started by the host, not by people)",
 		Hidden: true,
