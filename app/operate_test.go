@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -220,6 +222,58 @@ func TestStatusOfProcesses(t *testing.T) {
 	s.stop()
 	if l := s.listPlugins()["rules"]; len(l.Processes) != 0 {
 		t.Errorf("after an orderly stop plugin list says %+v", l)
+	}
+}
+
+// TestPluginThatAPersonRuns: a plugin that somebody runs by hand, as under a
+// debugger, is waited for before it runs and after it was killed; the issues
+// opened meanwhile are labelled by the next run of it, and the service ends none.
+func TestPluginThatAPersonRuns(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, simulate.Options{Seed: 75})
+	s.installTestRepository()
+	tmp := t.TempDir()
+	file := filepath.Join(tmp, fmt.Sprintf("dispatchai-debug-%d", os.Getuid()), "rules.json")
+	s.env = []string{"DISPATCHAI_PLUGINS=mine=reattach:" + file}
+	s.start()
+	t.Cleanup(s.dump)
+	ctx := testContext(t)
+	eventually(t, "what to do is reported", func() bool {
+		got := s.status()
+		return len(got.Processes) == 1 && len(got.Processes[0].Plugins) == 1 &&
+			strings.Contains(got.Processes[0].Plugins[0].LastError, "start the plugin with DISPATCHAI_PLUGIN_DEBUG=1")
+	})
+	for n := range 2 {
+		issue, err := s.github.OpenIssue(ctx, testRepo, bugReport(n+1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.waitPlugin("mine", "restarting")
+		person := exec.CommandContext(ctx, s.binary, "plugin", "serve", "rules")
+		person.Env = []string{"TMPDIR=" + tmp, "DISPATCHAI_PLUGIN_DEBUG=1"}
+		if err := person.Start(); err != nil {
+			t.Fatal(err)
+		}
+		s.waitLabel(issue, "kind/bug")
+		s.waitPlugin("mine", "running")
+		if n == 0 {
+			// A debugger ends it like this, and leaves its socket behind.
+			if err := person.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			_ = person.Wait()
+			continue
+		}
+		if out, err := s.run("plugin", "test", "reattach:"+file); err != nil || !strings.Contains(out, "conforms") {
+			t.Errorf("plugin test: %v\n%s", err, out)
+		}
+		s.stop()
+		if err := person.Process.Signal(os.Interrupt); err != nil {
+			t.Errorf("the service ended it: %v", err)
+		}
+		if err := person.Wait(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

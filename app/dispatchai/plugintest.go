@@ -84,12 +84,13 @@ func pluginTestCommand() *cobra.Command {
 // testPlugin makes the checks and tells of each as it is made.
 func testPlugin(ctx context.Context, name string, spec plugin.Spec, options sdktest.Options, progress io.Writer, logger *slog.Logger) conformance {
 	report := conformance{Plugin: name, Conforms: true, Checks: []conformanceRow{}}
+	shown := plugin.Redactor(options.Settings)
 	options.Progress = func(r sdktest.Result) {
 		row := conformanceRow{Check: r.Check, OK: r.Err == nil, TookMS: r.Took.Milliseconds()}
 		mark := "ok   "
 		if r.Err != nil {
 			mark = "FAULT"
-			row.Faults = strings.Split(r.Err.Error(), "\n")
+			row.Faults = strings.Split(shown(r.Err.Error()), "\n")
 			report.Conforms = false
 		}
 		report.Checks = append(report.Checks, row)

@@ -106,7 +106,7 @@ func (faultyPlugin) GRPCClient(context.Context, *goplugin.GRPCBroker, *grpc.Clie
 func (f faulty) Describe(context.Context, *pb.DescribeRequest) (*pb.DescribeResponse, error) {
 	d := &pb.DescribeResponse{Name: "faulty", Version: "0.1.0", Fields: []pb.Field{pb.Field_FIELD_CATEGORY}}
 	switch f.way {
-	case "settings":
+	case "settings", "teller":
 		d.Capabilities = []pb.Capability{pb.Capability_CAPABILITY_CONFIGURE}
 	case "vectors":
 		d.Capabilities = []pb.Capability{pb.Capability_CAPABILITY_EMBED}
@@ -121,6 +121,8 @@ func (f faulty) Configure(_ context.Context, r *pb.ConfigureRequest) (*pb.Config
 	switch {
 	case f.way == "unasked", len(r.GetSettings()) == 0 && f.way == "settings":
 		return &pb.ConfigureResponse{}, nil
+	case f.way == "teller":
+		return nil, status.Errorf(codes.InvalidArgument, "what are %s?", r.GetSettings())
 	case f.way == "settings":
 		return nil, status.Errorf(codes.Unknown, "not JSON: %s", r.GetSettings())
 	}
@@ -218,6 +220,21 @@ func TestPluginTestPassesWhatConforms(t *testing.T) {
 	out, _, err = run(t, "plugin", "test", self(t), "--", asPlugin, "fine")
 	if !errors.Is(err, errReported) || !strings.Contains(out, "FAULT  settings\n         - it does not accept to be without settings; give it some (--settings FILE") || !strings.Contains(out, "api_key is missing") {
 		t.Errorf("without the settings that it needs: %v\n%s", err, out)
+	}
+}
+
+// A plugin that repeats its settings does not bring them to anybody's log.
+func TestPluginTestTellsNoSecret(t *testing.T) {
+	t.Parallel()
+	settings := filepath.Join(t.TempDir(), "settings.json")
+	if err := os.WriteFile(settings, []byte(`{"api_key":"sk-87654321"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, format := range []string{"--json=false", "--json"} {
+		out, progress, err := run(t, "plugin", "test", format, "--settings", settings, self(t), "--", asPlugin, "teller")
+		if !errors.Is(err, errReported) || !strings.Contains(out, "what are {") || strings.Contains(out+progress, "sk-87654321") || !strings.Contains(out, "[redacted]") {
+			t.Errorf("%v\n%s\n%s", err, out, progress)
+		}
 	}
 }
 

@@ -29,6 +29,16 @@ func newRedactor(settings json.RawMessage) *redactor {
 	return r
 }
 
+// Redactor gives a function that makes a plugin's words fit to be shown: the
+// secrets of its settings are struck, and so is what drives a terminal.
+func Redactor(settings json.RawMessage) func(string) string {
+	r := newRedactor(settings)
+	return func(s string) string { return r.prose(s, maxShown) }
+}
+
+// maxShown bounds the words of a plugin that are shown at once.
+const maxShown = 64 << 10
+
 // learn strikes the secrets of new settings too, beside those of the last ones,
 // which the plugin may still speak of.
 func (r *redactor) learn(settings json.RawMessage) {

@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/dispatchai/dispatchai/plugins/sdk"
+	"github.com/dispatchai/dispatchai/plugins/sdk/sdktest"
 )
 
 // optionsOf makes options whose labels are named like the values, in a group.
@@ -148,6 +149,10 @@ func TestDescribe(t *testing.T) {
 	if d.Name != "rules" || d.Version != "1.0.0" || d.Embedding == nil || !d.Embedding.Terms {
 		t.Errorf("got %+v", d)
 	}
+}
+
+func TestConformance(t *testing.T) {
+	sdktest.Run(t, New(), sdktest.Options{Settings: json.RawMessage(`{"rules":[{"name":"x","when":{"title":"crash"},"set":{"category":"bug"}}]}`)})
 }
 
 // TestDeterministic runs the same issues on many goroutines and on a second

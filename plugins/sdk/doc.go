@@ -38,9 +38,52 @@
 //		}
 //	}
 //
-// Build it with go build and give DispatchAI the path of the executable. Package
-// [github.com/dispatchai/dispatchai/plugins/sdk/sdktest] checks a classifier
-// from an ordinary Go test.
+// Build it with go build and give DispatchAI the path of the executable:
+//
+//	DISPATCHAI_PLUGINS=rules,crashes=/path/to/crashes
+//
+// # Does it conform?
+//
+// This starts the plugin as DispatchAI does, in any language, and holds it to
+// the protocol. It says what is wrong and what to do about it, and ends with
+// status 1 when there is a fault:
+//
+//	dispatchai plugin test ./crashes
+//	dispatchai plugin test --settings crashes.json ./classifier -- --model small
+//
+// The host drops in silence what breaks the rules: an answer outside the
+// repository's options, a field that the description does not list, a second
+// outcome for an issue. The test sees it. Say --varies for a classifier that
+// does not say the same thing twice, such as a language model, and --timeout for
+// a slow one. `dispatchai plugin info ./crashes` shows what a plugin says of itself.
+//
+// The same checks run from an ordinary Go test, with package
+// [github.com/dispatchai/dispatchai/plugins/sdk/sdktest]:
+//
+//	func TestConformance(t *testing.T) {
+//		sdktest.Run(t, crashes{}, sdktest.Options{})
+//	}
+//
+// # Under a debugger
+//
+// DispatchAI starts its plugins, and restarts one that stands still. To stop at
+// breakpoints, run the plugin yourself, with DISPATCHAI_PLUGIN_DEBUG=1 in its
+// environment:
+//
+//	DISPATCHAI_PLUGIN_DEBUG=1 dlv debug .
+//
+// It waits on a socket of its own and prints how DispatchAI is told of it:
+//
+//	DISPATCHAI_PLUGINS=crashes=reattach:/tmp/dispatchai-debug-1000/crashes.json dispatchai serve
+//
+// The path stays the same, so end the plugin, change it and run it again as
+// often as you like: DispatchAI waits for it meanwhile, as for a plugin that is
+// down, finds it again within a second or so, and never ends it. A call that
+// stands at a breakpoint for longer than DISPATCHAI_PLUGIN_TIMEOUT fails and is
+// made again; set it to some minutes. DispatchAI must run as the same user:
+// it connects to a socket of its own user's, in a directory that nobody else may
+// enter, and to nothing else. Settings come from DispatchAI as always; the log
+// goes to your terminal. `dispatchai plugin test reattach:FILE` works too.
 //
 // # What to answer
 //
@@ -78,6 +121,13 @@
 // private directories of its own. Settings and secrets come by Configure
 // (see Configurer). Write to standard error, or use Logger: the host captures
 // it line by line under the plugin's name, so many lines a second and no more.
+//
+// # Versions of the protocol
+//
+// A host names the versions of the protocol that it speaks, and Serve answers
+// with the highest that both know, so that a plugin need not be built again for
+// every DispatchAI. Where none is common the host says which versions either
+// speaks, and does not run the plugin.
 //
 // # More than classifying
 //

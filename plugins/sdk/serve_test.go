@@ -311,7 +311,7 @@ func TestEndsWithItsHost(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(limited(t), self, asPlugin)
-	cmd.Env = []string{CookieKey + "=" + CookieValue, "PLUGIN_PROTOCOL_VERSIONS=1", "PLUGIN_UNIX_SOCKET_DIR=" + t.TempDir(), "TMPDIR=" + os.TempDir()}
+	cmd.Env = []string{CookieKey + "=" + CookieValue, "PLUGIN_PROTOCOL_VERSIONS=2,1", "PLUGIN_UNIX_SOCKET_DIR=" + t.TempDir(), "TMPDIR=" + os.TempDir()}
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -333,6 +333,25 @@ func TestEndsWithItsHost(t *testing.T) {
 	}
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("it did not end by itself: %v", err)
+	}
+}
+
+// Started by hand, a plugin says what it is, and what it cannot make sense of.
+func TestNotLaunched(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for value, want := range map[string]string{
+		"":      "it is started by DispatchAI, not by hand",
+		"false": "it is started by DispatchAI, not by hand",
+		"maybe": `DISPATCHAI_PLUGIN_DEBUG is "maybe"; set it to 1`,
+	} {
+		cmd := exec.CommandContext(limited(t), self, asPlugin)
+		cmd.Env = []string{DebugKey + "=" + value}
+		if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), want) {
+			t.Errorf("%q: %v, %s", value, err, out)
+		}
 	}
 }
 

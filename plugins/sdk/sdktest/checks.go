@@ -199,9 +199,22 @@ func (k *checker) call(ctx context.Context, do func(context.Context) error) erro
 	case s.Code() == codes.Unavailable:
 		k.lose()
 		return k.ended(s)
+	default:
+		if _, ok := status.FromError(err); ok {
+			return &answerError{s}
+		}
 	}
 	return err
 }
+
+// answerError is a status other than OK, in the words of a sentence.
+type answerError struct{ status *status.Status }
+
+func (e *answerError) Error() string {
+	return fmt.Sprintf("it answers %s: %.1000s", e.status.Code(), e.status.Message())
+}
+
+func (e *answerError) GRPCStatus() *status.Status { return e.status }
 
 func (k *checker) lose() {
 	k.mu.Lock()
@@ -219,12 +232,6 @@ func (k *checker) ended(s *status.Status) error {
 		}
 	}
 	return fmt.Errorf("the connection broke while it was asked: %s", s.Message())
-}
-
-// said is a status in the words of a sentence.
-func said(err error) string {
-	s := status.Convert(err)
-	return fmt.Sprintf("%s: %.500s", s.Code(), s.Message())
 }
 
 func (k *checker) description(ctx context.Context) error {
@@ -311,7 +318,7 @@ func (k *checker) absent(ctx context.Context) error {
 		if status.Code(err) != codes.Unimplemented {
 			what := "it succeeds"
 			if err != nil {
-				what = "it says " + said(err)
+				what = err.Error()
 			}
 			faults = append(faults, fmt.Errorf("%s must answer UNIMPLEMENTED while the description does not list %s, but %s", c.name, c.capability, what))
 		}
@@ -381,7 +388,7 @@ func (k *checker) brokenSettings(ctx context.Context) error {
 		// What is not looked at cannot be wrong; but it may have reset what was.
 		return k.configure(ctx)
 	case code != codes.InvalidArgument:
-		faults = append(faults, fmt.Errorf("it must refuse settings by INVALID_ARGUMENT and a message that names the fault, but it says %s", strings.ReplaceAll(said(err), secret, "[the secret]")))
+		faults = append(faults, fmt.Errorf("it must refuse settings by INVALID_ARGUMENT and a message that names the fault, but %s", strings.ReplaceAll(err.Error(), secret, "[the secret]")))
 	case status.Convert(err).Message() == "":
 		faults = append(faults, errors.New("it refuses settings without a word; the message must name the setting at fault"))
 	}
@@ -596,7 +603,7 @@ func (k *checker) outOfTime(ctx context.Context) error {
 			k.lose()
 			return k.ended(status.Convert(err))
 		}
-		return fmt.Errorf("it says %s; answer with what is done, or with DEADLINE_EXCEEDED", said(err))
+		return fmt.Errorf("%w; answer with what is done, or with DEADLINE_EXCEEDED", &answerError{status.Convert(err)})
 	}
 	if err == nil && len(response.GetOutcomes()) != len(r.GetItems()) {
 		return fmt.Errorf("there are %d outcomes for %d items; one whose turn did not come has an error with retry_after", len(response.GetOutcomes()), len(r.GetItems()))
