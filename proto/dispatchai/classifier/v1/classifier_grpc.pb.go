@@ -7,11 +7,26 @@
 //
 //     1|1|unix|/path/of/the/socket|grpc
 //
-// and a newline on its standard output. It serves ClassifierService and the
-// standard health service (grpc.health.v1, service name "plugin") there. Its
-// standard input is a pipe that the host never writes to: when it ends, the
-// host is gone and the plugin must exit. What it writes to its standard error
-// is logged by the host, line by line.
+// and a newline on its standard output. The second number is the version of this
+// protocol that the plugin speaks: the highest that it knows among those that
+// the host names in PLUGIN_PROTOCOL_VERSIONS, comma-separated; where it knows
+// none of them, any of its own, which the host refuses with an error that names
+// both. It serves ClassifierService and the standard health service
+// (grpc.health.v1, service name "plugin") there. Its standard input is a pipe
+// that the host never writes to: when it ends, the host is gone and the plugin
+// must exit. What it writes to its standard error is logged by the host, line
+// by line.
+//
+// A plugin that a person runs, under a debugger for instance, does without the
+// handshake. It writes a file such as
+//
+//     {"protocols": [1], "socket": "/path/of/the/socket", "pid": 4711}
+//
+// and the host, given the file's path, connects to the socket. File and socket
+// belong to the host's user, in directories that nobody else may enter. The host
+// neither ends such a plugin nor starts it again.
+//
+// `dispatchai plugin test PATH` checks that a plugin keeps to all this.
 //
 // The environment holds PATH, HOME and TMPDIR beside the above and nothing
 // else; settings and secrets come by Configure. Messages are at most 8 MiB
