@@ -19,12 +19,15 @@ const (
 // accept takes from a plugin's classification what is in order: fields that the
 // plugin declared, values among the repository's options, probabilities that
 // are some, text that can be shown. The rest is dropped, and counted by reason.
-func (p *Plugin) accept(process *process, repository *sdk.Repository, c *pb.Classification, out *Outcome) {
+func (p *Plugin) accept(process *process, item *Item, c *pb.Classification, out *Outcome) {
 	out.Err = nil
 	out.Fields = make(map[triage.Field]triage.Answer, len(c.GetAnswers()))
 	for _, a := range c.GetAnswers() {
 		f := fieldFromProto(a.GetField())
-		answer, fault := p.acceptAnswer(process, repository, f, a)
+		answer, fault := p.acceptAnswer(process, item.Repository, f, a)
+		if len(item.Wanted) > 0 && !slices.Contains(item.Wanted, f) && fault == "" {
+			fault = "not_wanted"
+		}
 		if fault == "" {
 			if _, twice := out.Fields[f]; twice {
 				fault = "duplicate_field"
@@ -36,6 +39,7 @@ func (p *Plugin) accept(process *process, repository *sdk.Repository, c *pb.Clas
 		p.dropped(f, fault)
 	}
 	out.Reasoning = p.redact.prose(c.GetReasoning(), sdk.MaxReasoningBytes)
+	out.Hold = p.redact.text(c.GetHold(), sdk.MaxReasonBytes)
 	out.Usage = p.acceptUsage(c.GetUsage())
 }
 
@@ -166,5 +170,5 @@ func (p *Plugin) acceptUsage(u *pb.Usage) triage.Usage {
 		p.metrics.dropped.WithLabelValues("usage", "not_a_cost").Inc()
 		return triage.Usage{}
 	}
-	return triage.Usage{InputTokens: u.GetInputTokens(), OutputTokens: u.GetOutputTokens(), CostUSD: cost}
+	return triage.Usage{InputTokens: u.GetInputTokens(), OutputTokens: u.GetOutputTokens(), CostUSD: cost, Cached: u.GetCached()}
 }

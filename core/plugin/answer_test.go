@@ -58,12 +58,27 @@ func TestAcceptValues(t *testing.T) {
 func TestTooManyValuesAreNoAnswer(t *testing.T) {
 	p, process := judge(t)
 	var out Outcome
-	p.accept(process, repository, &pb.Classification{Answers: []*pb.Answer{
+	p.accept(process, &Item{Repository: repository}, &pb.Classification{Answers: []*pb.Answer{
 		{Field: pb.Field_FIELD_CATEGORY, Values: []string{"bug", "feature"}, Confidence: 1},
 		{Field: pb.Field_FIELD_TAGS, Values: slices.Repeat([]string{"help wanted"}, sdk.MaxTags+1), Confidence: 1},
 	}}, &out)
 	if len(out.Fields) != 0 || counted(p.metrics.dropped.WithLabelValues("category", "too_many_values")) != 1 {
 		t.Errorf("%+v", out.Fields)
+	}
+}
+
+func TestOnlyWantedFieldsAreAccepted(t *testing.T) {
+	p, process := judge(t)
+	var out Outcome
+	p.accept(process, &Item{Repository: repository, Wanted: []triage.Field{triage.FieldTags}}, &pb.Classification{Answers: []*pb.Answer{
+		{Field: pb.Field_FIELD_CATEGORY, Values: []string{"bug"}, Confidence: 1},
+		{Field: pb.Field_FIELD_TAGS, Values: []string{"help wanted"}, Confidence: 1},
+	}, Hold: "it\nsteers"}, &out)
+	if len(out.Fields) != 1 || out.Fields[triage.FieldTags].Value() != "help wanted" || counted(p.metrics.dropped.WithLabelValues("category", "not_wanted")) != 1 {
+		t.Errorf("%+v", out.Fields)
+	}
+	if out.Hold != "it steers" {
+		t.Errorf("hold %q", out.Hold)
 	}
 }
 
@@ -105,7 +120,7 @@ func FuzzAccept(f *testing.F) {
 			return
 		}
 		var out Outcome
-		p.accept(process, repository, &c, &out)
+		p.accept(process, &Item{Repository: repository}, &c, &out)
 		for field, a := range out.Fields {
 			if !field.Valid() || len(a.Values) == 0 || len(a.Values) > maxValues(field) || !(a.Confidence >= 0 && a.Confidence <= 1) {
 				t.Fatalf("%s: %+v", field, a)
@@ -123,6 +138,7 @@ func FuzzAccept(f *testing.F) {
 			text(t, a.Reason, sdk.MaxReasonBytes, false)
 		}
 		text(t, out.Reasoning, sdk.MaxReasoningBytes, true)
+		text(t, out.Hold, sdk.MaxReasonBytes, false)
 		if _, err := json.Marshal(out.Fields); err != nil {
 			t.Fatal(err)
 		}

@@ -19,12 +19,17 @@ type Item struct {
 	Issue      triage.Issue
 	// Similar holds the nearest issues, nearest first; the plugin sees at most 20.
 	Similar []Similar
+	// Wanted are the fields that are still open; answers for others are dropped.
+	// Empty: every field is wanted.
+	Wanted []triage.Field
 }
 
 // Similar is a neighbour and what is held to be true of it.
 type Similar struct {
 	triage.Neighbour
 	Fields map[triage.Field][]string
+	// Corrected are those of Fields that a human said.
+	Corrected []triage.Field
 }
 
 // Outcome is what became of one item.
@@ -34,6 +39,8 @@ type Outcome struct {
 	Fields    map[triage.Field]triage.Answer
 	Reasoning string
 	Usage     triage.Usage
+	// Hold, when it is not empty, is why a human must look before anything is written.
+	Hold string
 	// Truncated tells that the plugin saw only a part of the issue.
 	Truncated bool
 	// Err is a CallError or an ItemError, which count as an attempt; or an
@@ -127,7 +134,7 @@ func (p *Plugin) settle(process *process, r *request, response *pb.ClassifyRespo
 		out := &outcomes[i]
 		switch v := o.GetOutcome().(type) {
 		case *pb.Outcome_Classification:
-			p.accept(process, r.source[i].Repository, v.Classification, out)
+			p.accept(process, &r.source[i], v.Classification, out)
 		case *pb.Outcome_Error:
 			out.Err = p.itemError(v.Error)
 		default:

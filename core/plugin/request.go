@@ -59,6 +59,7 @@ func newRequest(items []Item, first uint64) *request {
 		b.Id, b.Issue = first+uint64(i), &issues[i]
 		issueToProto(&item.Issue, b.Issue)
 		b.Similar = similarToProto(item.Similar)
+		b.Wanted = fieldsToProto(item.Wanted)
 		r.items[i], r.sizes[i] = b, proto.Size(b)+frame
 	}
 	return r
@@ -207,7 +208,19 @@ func similarToProto(similar []Similar) []*pb.SimilarIssue {
 		b.Title = encodable(similar[i].Title, maxTitle)
 		b.Similarity = similar[i].Similarity
 		b.Fields = valuesToProto(similar[i].Fields)
+		b.Corrected = fieldsToProto(similar[i].Corrected)
 		out[i] = b
+	}
+	return out
+}
+
+func fieldsToProto(fields []triage.Field) []pb.Field {
+	if len(fields) == 0 {
+		return nil
+	}
+	out := make([]pb.Field, len(fields))
+	for i, f := range fields {
+		out[i] = fieldToProto(f)
 	}
 	return out
 }

@@ -86,17 +86,23 @@ type Usage struct {
 	InputTokens  int64   `json:"input_tokens,omitempty"`
 	OutputTokens int64   `json:"output_tokens,omitempty"`
 	CostUSD      float64 `json:"cost_usd,omitempty"`
+	// Cached tells that nothing was asked: the answer was known from an identical
+	// or nearly identical issue.
+	Cached bool `json:"cached,omitempty"`
 }
 
 // Classification is what is held to be true of an issue. Fields a classifier
 // abstained from are absent.
 type Classification struct {
 	// DeliveryID is the event that caused it.
-	DeliveryID   string           `json:"delivery_id"`
-	Fields       map[Field]Answer `json:"fields"`
-	Reasoning    string           `json:"reasoning,omitempty"`
-	Usage        Usage            `json:"usage,omitzero"`
-	ClassifiedAt time.Time        `json:"classified_at"`
+	DeliveryID string           `json:"delivery_id"`
+	Fields     map[Field]Answer `json:"fields"`
+	Reasoning  string           `json:"reasoning,omitempty"`
+	Usage      Usage            `json:"usage,omitzero"`
+	// Hold says why a person must look at the issue before labels of plugins are
+	// written or suggested; empty: nobody need.
+	Hold         string    `json:"hold,omitempty"`
+	ClassifiedAt time.Time `json:"classified_at"`
 }
 
 // Value is the single value of a field, or "".

@@ -272,7 +272,7 @@ func (c RepositoryConfig) Skips(issue Issue) (string, bool) {
 }
 
 // HeldFields are the fields whose labels stay on the issue as they are: those
-// that are not applied, unless a person said what they are, and all of an issue that
+// that are not applied and those of a classification on hold, unless a person said what they are, and all of an issue that
 // is to be left alone as long as nobody said anything.
 func (c RepositoryConfig) HeldFields(issue Issue, effective Classification) []Field {
 	byHand := func(f Field) bool { return effective.Fields[f].Source == SourceHuman }
@@ -283,7 +283,7 @@ func (c RepositoryConfig) HeldFields(issue Issue, effective Classification) []Fi
 	var held []Field
 	for _, f := range Fields() {
 		mode := c.ModeOf(f)
-		if f.Labelled() && (skip || mode != ModeApply && (mode != ModeSuggest || !byHand(f))) {
+		if f.Labelled() && (skip || effective.Hold != "" && !byHand(f) || mode != ModeApply && (mode != ModeSuggest || !byHand(f))) {
 			held = append(held, f)
 		}
 	}
@@ -292,10 +292,14 @@ func (c RepositoryConfig) HeldFields(issue Issue, effective Classification) []Fi
 
 // DesiredLabels turns an effective classification into the labels to write and
 // those to suggest, as desiredLabels does, under the repository's
-// own modes, thresholds and limit. Over the limit, plugins' labels of the least
+// own modes, thresholds and limit. Of a classification on hold only people's
+// labels are left. Over the limit, plugins' labels of the least
 // confidence are left out, suggestions before what is written.
 func (c RepositoryConfig) DesiredLabels(classification Classification, t Taxonomy) (apply, suggest []DesiredLabel) {
 	for _, d := range desiredLabels(classification, t, c.Threshold) {
+		if classification.Hold != "" && d.Source != SourceHuman {
+			continue
+		}
 		switch mode := c.ModeOf(d.Field); {
 		case mode == ModeApply, mode == ModeSuggest && d.Source == SourceHuman:
 			apply = append(apply, d)

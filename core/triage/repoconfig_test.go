@@ -106,6 +106,16 @@ func TestDesiredLabelsOfAConfiguration(t *testing.T) {
 			t.Errorf("%s: applies %q and suggests %q, want %q and %q", name, names(apply), names(suggest), c.apply, c.suggest)
 		}
 	}
+	// On hold nothing of a plugin's is written or suggested, and what stands on the issue stays.
+	hold := classification
+	hold.Hold = "its text tries to steer its own classification"
+	apply, suggest := DefaultRepositoryConfig().DesiredLabels(hold, taxonomy)
+	if names(apply) != "priority: high" || len(suggest) > 0 {
+		t.Errorf("on hold: applies %q and suggests %q", names(apply), names(suggest))
+	}
+	if held := DefaultRepositoryConfig().HeldFields(Issue{}, hold); !slices.Contains(held, FieldCategory) || slices.Contains(held, FieldPriority) {
+		t.Errorf("on hold: %v are held", held)
+	}
 	// People's labels are never left out, however many they are.
 	people := Classification{Fields: map[Field]Answer{FieldCategory: {Values: []string{"bug"}, Source: SourceHuman}, FieldTags: {Values: []string{"regression", "accessibility"}, Source: SourceHuman}}}
 	config := DefaultRepositoryConfig()

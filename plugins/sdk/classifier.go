@@ -3,6 +3,7 @@ package sdk
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"time"
 )
 
@@ -115,6 +116,22 @@ type Request struct {
 	Issue      Issue
 	// Similar holds the nearest issues of the same repository, nearest first.
 	Similar []SimilarIssue
+	// Wanted are the fields that are still open: answers for others are dropped.
+	// Empty: every field is wanted.
+	Wanted []Field
+}
+
+// Wants tells whether an answer for the field is of use: it is still open, and
+// the repository has options for it or needs none.
+func (r Request) Wants(f Field) bool {
+	if len(r.Wanted) > 0 && !slices.Contains(r.Wanted, f) {
+		return false
+	}
+	switch f {
+	case Assignees, Summary, Sentiment:
+		return true
+	}
+	return r.Repository != nil && len(r.Repository.Options[f]) > 0
 }
 
 // Repository is where the issue was opened. It is shared between requests and
@@ -162,6 +179,8 @@ type SimilarIssue struct {
 	Similarity float64
 	// Fields holds what is held to be true of it, values by field.
 	Fields map[Field][]string
+	// Corrected are those of Fields that a human said.
+	Corrected []Field
 }
 
 // Result is what a classifier says about an issue. The zero Result abstains
@@ -170,6 +189,9 @@ type Result struct {
 	Fields    map[Field]Answer
 	Reasoning string
 	Usage     Usage
+	// Hold, when it is not empty, keeps everything from being written until a
+	// human has looked at the issue. It says why, in one sentence.
+	Hold string
 }
 
 // Answer is a field's value: one, or several for tags and assignees.
@@ -186,6 +208,9 @@ type Usage struct {
 	InputTokens  int64
 	OutputTokens int64
 	CostUSD      float64
+	// Cached tells that the answer was known from an identical or nearly
+	// identical issue.
+	Cached bool
 }
 
 // Text is an issue's text to embed.

@@ -161,6 +161,7 @@ func (s *server) classify(ctx context.Context, repositories []*Repository, item 
 		Repository: repositories[n],
 		Issue:      issueFromProto(item.GetIssue()),
 		Similar:    similarFromProto(item.GetSimilar()),
+		Wanted:     fieldsFromProto(item.GetWanted()),
 	})
 	if err != nil {
 		out.Outcome = &pb.Outcome_Error{Error: errorToProto(err)}

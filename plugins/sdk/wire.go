@@ -134,6 +134,18 @@ func similarFromProto(similar []*pb.SimilarIssue) []SimilarIssue {
 			Title:      s.GetTitle(),
 			Similarity: s.GetSimilarity(),
 			Fields:     valuesFromProto(s.GetFields()),
+			Corrected:  fieldsFromProto(s.GetCorrected()),
+		}
+	}
+	return out
+}
+
+// fieldsFromProto leaves out what this version does not know.
+func fieldsFromProto(fields []pb.Field) []Field {
+	var out []Field
+	for _, p := range fields {
+		if f := fieldFromProto(p); f != "" {
+			out = append(out, f)
 		}
 	}
 	return out
@@ -181,7 +193,7 @@ func termsToProto(terms []Term, out *pb.Vector) {
 // same result always gives the same bytes. What the host would cut anyway is
 // cut here, so that one verbose answer does not break its batch.
 func resultToProto(r Result) *pb.Classification {
-	out := &pb.Classification{Reasoning: clean(r.Reasoning, MaxReasoningBytes)}
+	out := &pb.Classification{Reasoning: clean(r.Reasoning, MaxReasoningBytes), Hold: clean(r.Hold, MaxReasonBytes)}
 	if len(r.Fields) > 0 {
 		answers := make([]pb.Answer, len(r.Fields))
 		out.Answers = make([]*pb.Answer, 0, len(r.Fields))
@@ -210,6 +222,7 @@ func resultToProto(r Result) *pb.Classification {
 			InputTokens:  r.Usage.InputTokens,
 			OutputTokens: r.Usage.OutputTokens,
 			CostUsd:      r.Usage.CostUSD,
+			Cached:       r.Usage.Cached,
 		}
 	}
 	return out

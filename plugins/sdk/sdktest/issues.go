@@ -102,7 +102,8 @@ func unusual() *pb.Repository {
 func similar() []*pb.SimilarIssue {
 	return []*pb.SimilarIssue{{
 		Number: 2, Title: "Something alike", Similarity: 0.8,
-		Fields: []*pb.FieldValues{{Field: pb.Field_FIELD_CATEGORY, Values: []string{"bug"}}},
+		Fields:    []*pb.FieldValues{{Field: pb.Field_FIELD_CATEGORY, Values: []string{"bug"}}},
+		Corrected: []pb.Field{pb.Field_FIELD_CATEGORY},
 	}}
 }
 

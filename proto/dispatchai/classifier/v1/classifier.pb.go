@@ -539,7 +539,10 @@ type Item struct {
 	Repository uint32 `protobuf:"varint,2,opt,name=repository,proto3" json:"repository,omitempty"`
 	Issue      *Issue `protobuf:"bytes,3,opt,name=issue,proto3" json:"issue,omitempty"`
 	// The nearest issues of the same repository, nearest first, at most 20.
-	Similar       []*SimilarIssue `protobuf:"bytes,4,rep,name=similar,proto3" json:"similar,omitempty"`
+	Similar []*SimilarIssue `protobuf:"bytes,4,rep,name=similar,proto3" json:"similar,omitempty"`
+	// The fields that are still open: answers for others are dropped. Empty when
+	// nothing is known yet, so that every field is wanted.
+	Wanted        []Field `protobuf:"varint,5,rep,packed,name=wanted,proto3,enum=dispatchai.classifier.v1.Field" json:"wanted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -598,6 +601,13 @@ func (x *Item) GetIssue() *Issue {
 func (x *Item) GetSimilar() []*SimilarIssue {
 	if x != nil {
 		return x.Similar
+	}
+	return nil
+}
+
+func (x *Item) GetWanted() []Field {
+	if x != nil {
+		return x.Wanted
 	}
 	return nil
 }
@@ -918,7 +928,9 @@ type SimilarIssue struct {
 	// The cosine of the two embeddings, -1 to 1.
 	Similarity float64 `protobuf:"fixed64,3,opt,name=similarity,proto3" json:"similarity,omitempty"`
 	// What is held to be true of it: the classifiers' word, or a human's.
-	Fields        []*FieldValues `protobuf:"bytes,4,rep,name=fields,proto3" json:"fields,omitempty"`
+	Fields []*FieldValues `protobuf:"bytes,4,rep,name=fields,proto3" json:"fields,omitempty"`
+	// The fields of those above that a human said.
+	Corrected     []Field `protobuf:"varint,5,rep,packed,name=corrected,proto3,enum=dispatchai.classifier.v1.Field" json:"corrected,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -977,6 +989,13 @@ func (x *SimilarIssue) GetSimilarity() float64 {
 func (x *SimilarIssue) GetFields() []*FieldValues {
 	if x != nil {
 		return x.Fields
+	}
+	return nil
+}
+
+func (x *SimilarIssue) GetCorrected() []Field {
+	if x != nil {
+		return x.Corrected
 	}
 	return nil
 }
@@ -1178,8 +1197,12 @@ type Classification struct {
 	// At most one answer per field.
 	Answers []*Answer `protobuf:"bytes,1,rep,name=answers,proto3" json:"answers,omitempty"`
 	// How the classifier came to it, for a maintainer to read: at most 8 KiB.
-	Reasoning     string `protobuf:"bytes,2,opt,name=reasoning,proto3" json:"reasoning,omitempty"`
-	Usage         *Usage `protobuf:"bytes,3,opt,name=usage,proto3" json:"usage,omitempty"`
+	Reasoning string `protobuf:"bytes,2,opt,name=reasoning,proto3" json:"reasoning,omitempty"`
+	Usage     *Usage `protobuf:"bytes,3,opt,name=usage,proto3" json:"usage,omitempty"`
+	// When set, a human must look at the issue before anything is written, and
+	// this says why, in one sentence of at most 1,000 bytes: the issue's text
+	// tries to steer its own classification, for instance.
+	Hold          string `protobuf:"bytes,4,opt,name=hold,proto3" json:"hold,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1233,6 +1256,13 @@ func (x *Classification) GetUsage() *Usage {
 		return x.Usage
 	}
 	return nil
+}
+
+func (x *Classification) GetHold() string {
+	if x != nil {
+		return x.Hold
+	}
+	return ""
 }
 
 // Answer is one field's value.
@@ -1309,10 +1339,12 @@ func (x *Answer) GetReason() string {
 
 // Usage is what an answer cost.
 type Usage struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	InputTokens   int64                  `protobuf:"varint,1,opt,name=input_tokens,json=inputTokens,proto3" json:"input_tokens,omitempty"`
-	OutputTokens  int64                  `protobuf:"varint,2,opt,name=output_tokens,json=outputTokens,proto3" json:"output_tokens,omitempty"`
-	CostUsd       float64                `protobuf:"fixed64,3,opt,name=cost_usd,json=costUsd,proto3" json:"cost_usd,omitempty"`
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	InputTokens  int64                  `protobuf:"varint,1,opt,name=input_tokens,json=inputTokens,proto3" json:"input_tokens,omitempty"`
+	OutputTokens int64                  `protobuf:"varint,2,opt,name=output_tokens,json=outputTokens,proto3" json:"output_tokens,omitempty"`
+	CostUsd      float64                `protobuf:"fixed64,3,opt,name=cost_usd,json=costUsd,proto3" json:"cost_usd,omitempty"`
+	// The answer was known from an identical or nearly identical issue.
+	Cached        bool `protobuf:"varint,4,opt,name=cached,proto3" json:"cached,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1366,6 +1398,13 @@ func (x *Usage) GetCostUsd() float64 {
 		return x.CostUsd
 	}
 	return 0
+}
+
+func (x *Usage) GetCached() bool {
+	if x != nil {
+		return x.Cached
+	}
+	return false
 }
 
 // ItemError says why an item could not be classified.
@@ -2144,14 +2183,15 @@ const file_dispatchai_classifier_v1_classifier_proto_rawDesc = "" +
 	"\x11ConfigureResponse\"\x91\x01\n" +
 	"\x0fClassifyRequest\x12H\n" +
 	"\frepositories\x18\x01 \x03(\v2$.dispatchai.classifier.v1.RepositoryR\frepositories\x124\n" +
-	"\x05items\x18\x02 \x03(\v2\x1e.dispatchai.classifier.v1.ItemR\x05items\"\xaf\x01\n" +
+	"\x05items\x18\x02 \x03(\v2\x1e.dispatchai.classifier.v1.ItemR\x05items\"\xe8\x01\n" +
 	"\x04Item\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1e\n" +
 	"\n" +
 	"repository\x18\x02 \x01(\rR\n" +
 	"repository\x125\n" +
 	"\x05issue\x18\x03 \x01(\v2\x1f.dispatchai.classifier.v1.IssueR\x05issue\x12@\n" +
-	"\asimilar\x18\x04 \x03(\v2&.dispatchai.classifier.v1.SimilarIssueR\asimilar\"\x97\x01\n" +
+	"\asimilar\x18\x04 \x03(\v2&.dispatchai.classifier.v1.SimilarIssueR\asimilar\x127\n" +
+	"\x06wanted\x18\x05 \x03(\x0e2\x1f.dispatchai.classifier.v1.FieldR\x06wanted\"\x97\x01\n" +
 	"\n" +
 	"Repository\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x03R\x02id\x12\x1b\n" +
@@ -2176,14 +2216,15 @@ const file_dispatchai_classifier_v1_classifier_proto_rawDesc = "" +
 	"created_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x129\n" +
 	"\n" +
 	"updated_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\x12\x1c\n" +
-	"\ttruncated\x18\t \x01(\bR\ttruncated\"\x9b\x01\n" +
+	"\ttruncated\x18\t \x01(\bR\ttruncated\"\xda\x01\n" +
 	"\fSimilarIssue\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x03R\x06number\x12\x14\n" +
 	"\x05title\x18\x02 \x01(\tR\x05title\x12\x1e\n" +
 	"\n" +
 	"similarity\x18\x03 \x01(\x01R\n" +
 	"similarity\x12=\n" +
-	"\x06fields\x18\x04 \x03(\v2%.dispatchai.classifier.v1.FieldValuesR\x06fields\"\\\n" +
+	"\x06fields\x18\x04 \x03(\v2%.dispatchai.classifier.v1.FieldValuesR\x06fields\x12=\n" +
+	"\tcorrected\x18\x05 \x03(\x0e2\x1f.dispatchai.classifier.v1.FieldR\tcorrected\"\\\n" +
 	"\vFieldValues\x125\n" +
 	"\x05field\x18\x01 \x01(\x0e2\x1f.dispatchai.classifier.v1.FieldR\x05field\x12\x16\n" +
 	"\x06values\x18\x02 \x03(\tR\x06values\"Q\n" +
@@ -2193,22 +2234,24 @@ const file_dispatchai_classifier_v1_classifier_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12R\n" +
 	"\x0eclassification\x18\x02 \x01(\v2(.dispatchai.classifier.v1.ClassificationH\x00R\x0eclassification\x12;\n" +
 	"\x05error\x18\x03 \x01(\v2#.dispatchai.classifier.v1.ItemErrorH\x00R\x05errorB\t\n" +
-	"\aoutcome\"\xa1\x01\n" +
+	"\aoutcome\"\xb5\x01\n" +
 	"\x0eClassification\x12:\n" +
 	"\aanswers\x18\x01 \x03(\v2 .dispatchai.classifier.v1.AnswerR\aanswers\x12\x1c\n" +
 	"\treasoning\x18\x02 \x01(\tR\treasoning\x125\n" +
-	"\x05usage\x18\x03 \x01(\v2\x1f.dispatchai.classifier.v1.UsageR\x05usage\"\x8f\x01\n" +
+	"\x05usage\x18\x03 \x01(\v2\x1f.dispatchai.classifier.v1.UsageR\x05usage\x12\x12\n" +
+	"\x04hold\x18\x04 \x01(\tR\x04hold\"\x8f\x01\n" +
 	"\x06Answer\x125\n" +
 	"\x05field\x18\x01 \x01(\x0e2\x1f.dispatchai.classifier.v1.FieldR\x05field\x12\x16\n" +
 	"\x06values\x18\x02 \x03(\tR\x06values\x12\x1e\n" +
 	"\n" +
 	"confidence\x18\x03 \x01(\x01R\n" +
 	"confidence\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\"j\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"\x82\x01\n" +
 	"\x05Usage\x12!\n" +
 	"\finput_tokens\x18\x01 \x01(\x03R\vinputTokens\x12#\n" +
 	"\routput_tokens\x18\x02 \x01(\x03R\foutputTokens\x12\x19\n" +
-	"\bcost_usd\x18\x03 \x01(\x01R\acostUsd\"\x7f\n" +
+	"\bcost_usd\x18\x03 \x01(\x01R\acostUsd\x12\x16\n" +
+	"\x06cached\x18\x04 \x01(\bR\x06cached\"\x7f\n" +
 	"\tItemError\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\tR\amessage\x12\x1c\n" +
 	"\tpermanent\x18\x02 \x01(\bR\tpermanent\x12:\n" +
@@ -2343,50 +2386,52 @@ var file_dispatchai_classifier_v1_classifier_proto_depIdxs = []int32{
 	8,  // 4: dispatchai.classifier.v1.ClassifyRequest.items:type_name -> dispatchai.classifier.v1.Item
 	12, // 5: dispatchai.classifier.v1.Item.issue:type_name -> dispatchai.classifier.v1.Issue
 	13, // 6: dispatchai.classifier.v1.Item.similar:type_name -> dispatchai.classifier.v1.SimilarIssue
-	10, // 7: dispatchai.classifier.v1.Repository.options:type_name -> dispatchai.classifier.v1.FieldOptions
-	0,  // 8: dispatchai.classifier.v1.FieldOptions.field:type_name -> dispatchai.classifier.v1.Field
-	11, // 9: dispatchai.classifier.v1.FieldOptions.options:type_name -> dispatchai.classifier.v1.Option
-	34, // 10: dispatchai.classifier.v1.Issue.created_at:type_name -> google.protobuf.Timestamp
-	34, // 11: dispatchai.classifier.v1.Issue.updated_at:type_name -> google.protobuf.Timestamp
-	14, // 12: dispatchai.classifier.v1.SimilarIssue.fields:type_name -> dispatchai.classifier.v1.FieldValues
-	0,  // 13: dispatchai.classifier.v1.FieldValues.field:type_name -> dispatchai.classifier.v1.Field
-	16, // 14: dispatchai.classifier.v1.ClassifyResponse.outcomes:type_name -> dispatchai.classifier.v1.Outcome
-	17, // 15: dispatchai.classifier.v1.Outcome.classification:type_name -> dispatchai.classifier.v1.Classification
-	20, // 16: dispatchai.classifier.v1.Outcome.error:type_name -> dispatchai.classifier.v1.ItemError
-	18, // 17: dispatchai.classifier.v1.Classification.answers:type_name -> dispatchai.classifier.v1.Answer
-	19, // 18: dispatchai.classifier.v1.Classification.usage:type_name -> dispatchai.classifier.v1.Usage
-	0,  // 19: dispatchai.classifier.v1.Answer.field:type_name -> dispatchai.classifier.v1.Field
-	35, // 20: dispatchai.classifier.v1.ItemError.retry_after:type_name -> google.protobuf.Duration
-	22, // 21: dispatchai.classifier.v1.EmbedRequest.texts:type_name -> dispatchai.classifier.v1.Text
-	24, // 22: dispatchai.classifier.v1.EmbedResponse.vectors:type_name -> dispatchai.classifier.v1.Vector
-	12, // 23: dispatchai.classifier.v1.Example.issue:type_name -> dispatchai.classifier.v1.Issue
-	14, // 24: dispatchai.classifier.v1.Example.fields:type_name -> dispatchai.classifier.v1.FieldValues
-	34, // 25: dispatchai.classifier.v1.Example.at:type_name -> google.protobuf.Timestamp
-	9,  // 26: dispatchai.classifier.v1.FitRequest.repository:type_name -> dispatchai.classifier.v1.Repository
-	25, // 27: dispatchai.classifier.v1.FitRequest.examples:type_name -> dispatchai.classifier.v1.Example
-	9,  // 28: dispatchai.classifier.v1.LearnRequest.repositories:type_name -> dispatchai.classifier.v1.Repository
-	25, // 29: dispatchai.classifier.v1.LearnRequest.examples:type_name -> dispatchai.classifier.v1.Example
-	2,  // 30: dispatchai.classifier.v1.ClassifierService.Describe:input_type -> dispatchai.classifier.v1.DescribeRequest
-	5,  // 31: dispatchai.classifier.v1.ClassifierService.Configure:input_type -> dispatchai.classifier.v1.ConfigureRequest
-	7,  // 32: dispatchai.classifier.v1.ClassifierService.Classify:input_type -> dispatchai.classifier.v1.ClassifyRequest
-	21, // 33: dispatchai.classifier.v1.ClassifierService.Embed:input_type -> dispatchai.classifier.v1.EmbedRequest
-	26, // 34: dispatchai.classifier.v1.ClassifierService.Fit:input_type -> dispatchai.classifier.v1.FitRequest
-	28, // 35: dispatchai.classifier.v1.ClassifierService.Load:input_type -> dispatchai.classifier.v1.LoadRequest
-	30, // 36: dispatchai.classifier.v1.ClassifierService.Learn:input_type -> dispatchai.classifier.v1.LearnRequest
-	32, // 37: dispatchai.classifier.v1.ClassifierService.Forget:input_type -> dispatchai.classifier.v1.ForgetRequest
-	3,  // 38: dispatchai.classifier.v1.ClassifierService.Describe:output_type -> dispatchai.classifier.v1.DescribeResponse
-	6,  // 39: dispatchai.classifier.v1.ClassifierService.Configure:output_type -> dispatchai.classifier.v1.ConfigureResponse
-	15, // 40: dispatchai.classifier.v1.ClassifierService.Classify:output_type -> dispatchai.classifier.v1.ClassifyResponse
-	23, // 41: dispatchai.classifier.v1.ClassifierService.Embed:output_type -> dispatchai.classifier.v1.EmbedResponse
-	27, // 42: dispatchai.classifier.v1.ClassifierService.Fit:output_type -> dispatchai.classifier.v1.FitResponse
-	29, // 43: dispatchai.classifier.v1.ClassifierService.Load:output_type -> dispatchai.classifier.v1.LoadResponse
-	31, // 44: dispatchai.classifier.v1.ClassifierService.Learn:output_type -> dispatchai.classifier.v1.LearnResponse
-	33, // 45: dispatchai.classifier.v1.ClassifierService.Forget:output_type -> dispatchai.classifier.v1.ForgetResponse
-	38, // [38:46] is the sub-list for method output_type
-	30, // [30:38] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	0,  // 7: dispatchai.classifier.v1.Item.wanted:type_name -> dispatchai.classifier.v1.Field
+	10, // 8: dispatchai.classifier.v1.Repository.options:type_name -> dispatchai.classifier.v1.FieldOptions
+	0,  // 9: dispatchai.classifier.v1.FieldOptions.field:type_name -> dispatchai.classifier.v1.Field
+	11, // 10: dispatchai.classifier.v1.FieldOptions.options:type_name -> dispatchai.classifier.v1.Option
+	34, // 11: dispatchai.classifier.v1.Issue.created_at:type_name -> google.protobuf.Timestamp
+	34, // 12: dispatchai.classifier.v1.Issue.updated_at:type_name -> google.protobuf.Timestamp
+	14, // 13: dispatchai.classifier.v1.SimilarIssue.fields:type_name -> dispatchai.classifier.v1.FieldValues
+	0,  // 14: dispatchai.classifier.v1.SimilarIssue.corrected:type_name -> dispatchai.classifier.v1.Field
+	0,  // 15: dispatchai.classifier.v1.FieldValues.field:type_name -> dispatchai.classifier.v1.Field
+	16, // 16: dispatchai.classifier.v1.ClassifyResponse.outcomes:type_name -> dispatchai.classifier.v1.Outcome
+	17, // 17: dispatchai.classifier.v1.Outcome.classification:type_name -> dispatchai.classifier.v1.Classification
+	20, // 18: dispatchai.classifier.v1.Outcome.error:type_name -> dispatchai.classifier.v1.ItemError
+	18, // 19: dispatchai.classifier.v1.Classification.answers:type_name -> dispatchai.classifier.v1.Answer
+	19, // 20: dispatchai.classifier.v1.Classification.usage:type_name -> dispatchai.classifier.v1.Usage
+	0,  // 21: dispatchai.classifier.v1.Answer.field:type_name -> dispatchai.classifier.v1.Field
+	35, // 22: dispatchai.classifier.v1.ItemError.retry_after:type_name -> google.protobuf.Duration
+	22, // 23: dispatchai.classifier.v1.EmbedRequest.texts:type_name -> dispatchai.classifier.v1.Text
+	24, // 24: dispatchai.classifier.v1.EmbedResponse.vectors:type_name -> dispatchai.classifier.v1.Vector
+	12, // 25: dispatchai.classifier.v1.Example.issue:type_name -> dispatchai.classifier.v1.Issue
+	14, // 26: dispatchai.classifier.v1.Example.fields:type_name -> dispatchai.classifier.v1.FieldValues
+	34, // 27: dispatchai.classifier.v1.Example.at:type_name -> google.protobuf.Timestamp
+	9,  // 28: dispatchai.classifier.v1.FitRequest.repository:type_name -> dispatchai.classifier.v1.Repository
+	25, // 29: dispatchai.classifier.v1.FitRequest.examples:type_name -> dispatchai.classifier.v1.Example
+	9,  // 30: dispatchai.classifier.v1.LearnRequest.repositories:type_name -> dispatchai.classifier.v1.Repository
+	25, // 31: dispatchai.classifier.v1.LearnRequest.examples:type_name -> dispatchai.classifier.v1.Example
+	2,  // 32: dispatchai.classifier.v1.ClassifierService.Describe:input_type -> dispatchai.classifier.v1.DescribeRequest
+	5,  // 33: dispatchai.classifier.v1.ClassifierService.Configure:input_type -> dispatchai.classifier.v1.ConfigureRequest
+	7,  // 34: dispatchai.classifier.v1.ClassifierService.Classify:input_type -> dispatchai.classifier.v1.ClassifyRequest
+	21, // 35: dispatchai.classifier.v1.ClassifierService.Embed:input_type -> dispatchai.classifier.v1.EmbedRequest
+	26, // 36: dispatchai.classifier.v1.ClassifierService.Fit:input_type -> dispatchai.classifier.v1.FitRequest
+	28, // 37: dispatchai.classifier.v1.ClassifierService.Load:input_type -> dispatchai.classifier.v1.LoadRequest
+	30, // 38: dispatchai.classifier.v1.ClassifierService.Learn:input_type -> dispatchai.classifier.v1.LearnRequest
+	32, // 39: dispatchai.classifier.v1.ClassifierService.Forget:input_type -> dispatchai.classifier.v1.ForgetRequest
+	3,  // 40: dispatchai.classifier.v1.ClassifierService.Describe:output_type -> dispatchai.classifier.v1.DescribeResponse
+	6,  // 41: dispatchai.classifier.v1.ClassifierService.Configure:output_type -> dispatchai.classifier.v1.ConfigureResponse
+	15, // 42: dispatchai.classifier.v1.ClassifierService.Classify:output_type -> dispatchai.classifier.v1.ClassifyResponse
+	23, // 43: dispatchai.classifier.v1.ClassifierService.Embed:output_type -> dispatchai.classifier.v1.EmbedResponse
+	27, // 44: dispatchai.classifier.v1.ClassifierService.Fit:output_type -> dispatchai.classifier.v1.FitResponse
+	29, // 45: dispatchai.classifier.v1.ClassifierService.Load:output_type -> dispatchai.classifier.v1.LoadResponse
+	31, // 46: dispatchai.classifier.v1.ClassifierService.Learn:output_type -> dispatchai.classifier.v1.LearnResponse
+	33, // 47: dispatchai.classifier.v1.ClassifierService.Forget:output_type -> dispatchai.classifier.v1.ForgetResponse
+	40, // [40:48] is the sub-list for method output_type
+	32, // [32:40] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_dispatchai_classifier_v1_classifier_proto_init() }
