@@ -66,11 +66,93 @@ func (c *Consumer) start(ctx context.Context) {
 
 // work runs one batch to its outcomes and settles it.
 func (c *Consumer) work(ctx context.Context, slot class, batch []*entry) {
-	resolutions := c.resolve(ctx, batch)
+	first := batch[0]
+	var settled []*entry
+	var resolutions []resolution
+	if first.verdict != nil {
+		// Only the dead letter was missing.
+		settled, resolutions = batch, []resolution{c.bury(ctx, first, first.verdict)}
+	} else {
+		settled, resolutions = c.resolve(ctx, batch, c.handle(ctx, batch))
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.busy[slot]--
 	c.metrics.inFlight.Dec()
+	c.settle(settled, resolutions)
+}
+
+// resolve judges the outcomes that are known, and lets the rest of the batch go on.
+func (c *Consumer) resolve(ctx context.Context, batch []*entry, errs []error) (settled []*entry, resolutions []resolution) {
+	resolutions = make([]resolution, 0, len(batch))
+	settled = make([]*entry, 0, len(batch))
+	parts := make(map[*detached]*part)
+	for i, e := range batch {
+		if later, ok := errors.AsType[*detachedError](errs[i]); ok {
+			p := parts[later.of]
+			if p == nil {
+				p = &part{alone: len(batch) == 1}
+				parts[later.of] = p
+			}
+			p.entries, p.indices = append(p.entries, e), append(p.indices, later.index)
+			continue
+		}
+		settled = append(settled, e)
+		resolutions = append(resolutions, c.judge(ctx, e, errs[i], len(batch) == 1))
+	}
+	for d, p := range parts {
+		for _, e := range p.entries {
+			e.rec.detach()
+		}
+		if !c.detach(ctx, d, p) {
+			settled = append(settled, p.entries...)
+			resolutions = append(resolutions, c.carryOn(ctx, d, p)...)
+		}
+	}
+	return settled, resolutions
+}
+
+// part is what is detached of a batch: its entries, and where each one's outcome
+// will stand among those of the rest of the work.
+type part struct {
+	entries []*entry
+	indices []int
+	alone   bool // it was the whole of a batch of one
+}
+
+// detach carries the part on without a slot, and settles it, unless too many
+// are detached already.
+func (c *Consumer) detach(ctx context.Context, d *detached, p *part) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.detached >= c.cfg.MaxDetached {
+		return false
+	}
+	c.detached++
+	c.metrics.detached.Inc()
+	c.batches.Go(func() {
+		resolutions := c.carryOn(ctx, d, p)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.detached--
+		c.metrics.detached.Dec()
+		c.settle(p.entries, resolutions)
+	})
+	return true
+}
+
+// carryOn does the rest of the work on a part and judges its outcomes.
+func (c *Consumer) carryOn(ctx context.Context, d *detached, p *part) []resolution {
+	errs := c.guard(ctx, d.n, d.rest)
+	resolutions := make([]resolution, len(p.entries))
+	for i, e := range p.entries {
+		resolutions[i] = c.judge(ctx, e, errs[p.indices[i]], p.alone)
+	}
+	return resolutions
+}
+
+// settle puts resolutions in force, c.mu being held.
+func (c *Consumer) settle(batch []*entry, resolutions []resolution) {
 	c.lanes.finish(batch, resolutions, time.Now())
 	for i, e := range batch {
 		if resolutions[i].done {
@@ -90,38 +172,28 @@ func (c *Consumer) work(ctx context.Context, slot class, batch []*entry) {
 	c.signal()
 }
 
-// resolve asks the handler, and moves to the dead letters what is to be moved.
-func (c *Consumer) resolve(ctx context.Context, batch []*entry) []resolution {
-	resolutions := make([]resolution, len(batch))
-	if first := batch[0]; first.verdict != nil {
-		// Only the dead letter was missing.
-		resolutions[0] = c.bury(ctx, first, first.verdict)
-		return resolutions
-	}
-	errs := c.call(ctx, batch)
-	for i, e := range batch {
-		resolutions[i] = c.judge(ctx, e, errs[i], len(batch) == 1)
-	}
-	return resolutions
-}
-
-// call runs the handler; a panic or a wrong number of outcomes is everybody's
-// error.
-func (c *Consumer) call(ctx context.Context, batch []*entry) (errs []error) {
+// handle gives a batch to the handler.
+func (c *Consumer) handle(ctx context.Context, batch []*entry) []error {
 	records := make([]*Record, len(batch))
 	for i, e := range batch {
 		records[i] = e.rec
 	}
+	start := time.Now()
+	c.metrics.batch.Observe(float64(len(batch)))
+	defer func() { c.metrics.duration.Observe(time.Since(start).Seconds()) }()
+	return c.guard(ctx, len(batch), func(ctx context.Context) []error { return c.cfg.Handler(ctx, records) })
+}
+
+// guard runs the handler, or what is left of its work, on n records within its
+// deadline; a panic or a wrong number of outcomes is everybody's error.
+func (c *Consumer) guard(ctx context.Context, n int, work func(context.Context) []error) (errs []error) {
 	all := func(err error) {
-		errs = make([]error, len(batch))
+		errs = make([]error, n)
 		for i := range errs {
 			errs[i] = err
 		}
 	}
-	start := time.Now()
-	c.metrics.batch.Observe(float64(len(batch)))
 	defer func() {
-		c.metrics.duration.Observe(time.Since(start).Seconds())
 		if p := recover(); p != nil {
 			c.metrics.panics.Inc()
 			c.logger.Error("the handler panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
@@ -130,10 +202,10 @@ func (c *Consumer) call(ctx context.Context, batch []*entry) (errs []error) {
 	}()
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.HandlerTimeout)
 	defer cancel()
-	errs = c.cfg.Handler(ctx, records)
-	if len(errs) != len(batch) {
-		n := len(errs)
-		all(fmt.Errorf("the handler returned %d outcomes for %d records", n, len(batch)))
+	errs = work(ctx)
+	if len(errs) != n {
+		got := len(errs)
+		all(fmt.Errorf("the handler returned %d outcomes for %d records", got, n))
 	}
 	return errs
 }

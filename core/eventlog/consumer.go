@@ -32,6 +32,9 @@ type ConsumerConfig struct {
 	MaxBatchBytes      int // 2 MiB; a larger record travels alone
 	MaxInFlightBatches int // 4
 	ExpressSlots       int // 1, besides MaxInFlightBatches; only with Express
+	// MaxDetached bounds the parts of batches that go on without a slot (see
+	// Detach). Default 64.
+	MaxDetached int
 
 	MaxBufferedRecords int   // 10,000: fetched and not finished
 	MaxBufferedBytes   int64 // 64 MiB, exceeded by at most one fetch
@@ -100,6 +103,7 @@ func (c *ConsumerConfig) validate() error {
 		c.ExpressSlots = 0
 	}
 	orInt(&c.MaxBufferedRecords, 10_000)
+	orInt(&c.MaxDetached, 64)
 	if c.MaxBufferedBytes <= 0 {
 		c.MaxBufferedBytes = 64 << 20
 	}
@@ -139,6 +143,7 @@ type Consumer struct {
 	mu       sync.Mutex
 	lanes    *lanes
 	busy     [2]int // batches in flight by the class of slot they hold
+	detached int    // parts of batches that go on without one
 	room     chan struct{}
 	paused   map[partitionID]bool      // too far ahead of their lowest unfinished record
 	resting  map[partitionID]time.Time // not fetched until then, because fetching failed

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -357,6 +358,122 @@ func TestStopFinishesBatches(t *testing.T) {
 	}
 	if l := lag(t, newCluster(t, cfg), "classify"); l != 1 {
 		t.Errorf("lag %d, want 1", l)
+	}
+}
+
+// TestDetached checks that what a handler detaches holds no slot, keeps later
+// records of its keys waiting, and ends as its outcomes say.
+func TestDetached(t *testing.T) {
+	cfg := openEmbedded(t, 1)
+	p := newProducer(t, cfg)
+	if err := p.Append(testContext(t), raw("1#1", "slow"), raw("1#2", "slow"), raw("1#3", "slow"), raw("1#1", "after"), raw("1#4", "fast")); err != nil {
+		t.Fatal(err)
+	}
+	release := make(chan struct{})
+	var mu sync.Mutex
+	handled := make(map[string]int)
+	seen := func(r *eventlog.Record) {
+		mu.Lock()
+		defer mu.Unlock()
+		handled[r.Key+" "+string(r.Value)]++
+	}
+	times := func(what string) int {
+		mu.Lock()
+		defer mu.Unlock()
+		return handled[what]
+	}
+	var inSlot atomic.Int32
+	_, stop := startConsumer(t, cfg, eventlog.ConsumerConfig{
+		MaxInFlightBatches: 1, MaxBatchRecords: 2, MaxAttempts: 2, BackOffMin: time.Millisecond, MaxDetached: 3,
+		Handler: func(_ context.Context, batch []*eventlog.Record) []error {
+			outcomes := make([]error, len(batch))
+			var slow []*eventlog.Record
+			var places []int
+			for i, r := range batch {
+				if string(r.Value) == "slow" && times(r.Key+" slow") == 0 {
+					slow, places = append(slow, r), append(places, i)
+				} else {
+					seen(r)
+				}
+			}
+			if len(slow) == 0 {
+				return outcomes
+			}
+			later := eventlog.Detach(len(slow), func(context.Context) []error {
+				inSlot.Add(1)
+				<-release
+				errs := make([]error, len(slow))
+				for i, r := range slow {
+					seen(r)
+					switch r.Key {
+					case "1#2":
+						errs[i] = eventlog.Permanent(errors.New("useless"))
+					case "1#3":
+						panic("it breaks")
+					}
+				}
+				return errs
+			})
+			// In another order than they came: each outcome finds its record.
+			slices.Reverse(later)
+			slices.Reverse(slow)
+			for i, place := range places {
+				outcomes[place] = later[i]
+			}
+			return outcomes
+		},
+	})
+	eventually(t, "the fast record to be done while slow ones are detached", func() bool { return times("1#4 fast") == 1 && inSlot.Load() >= 2 })
+	if times("1#1 after") != 0 {
+		t.Error("a record passed an earlier one of its key that is detached")
+	}
+	close(release)
+	eventually(t, "everything to be handled", func() bool { return times("1#1 after") == 1 && times("1#3 slow") == 2 })
+	cluster := newCluster(t, cfg)
+	eventually(t, "progress to be committed", func() bool { return lag(t, cluster, "classify") == 0 })
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	for what, want := range map[string]int{"1#1 slow": 1, "1#2 slow": 1, "1#3 slow": 2} {
+		if n := times(what); n != want {
+			t.Errorf("%s was handled %d times, want %d", what, n, want)
+		}
+	}
+}
+
+// TestDetachedWithoutRoom checks that beyond the bound a part is carried on in
+// its slot, and that the records it holds are not lost.
+func TestDetachedWithoutRoom(t *testing.T) {
+	cfg := openEmbedded(t, 1)
+	p := newProducer(t, cfg)
+	var records []eventlog.Record
+	for i := range 20 {
+		records = append(records, raw(fmt.Sprintf("1#%d", i+1), "slow"))
+	}
+	if err := p.Append(testContext(t), records...); err != nil {
+		t.Fatal(err)
+	}
+	release := make(chan struct{})
+	var waiting, most, done atomic.Int32
+	startConsumer(t, cfg, eventlog.ConsumerConfig{
+		MaxInFlightBatches: 1, MaxBatchRecords: 1, MaxDetached: 2,
+		Handler: func(_ context.Context, batch []*eventlog.Record) []error {
+			return eventlog.Detach(len(batch), func(context.Context) []error {
+				n := waiting.Add(1)
+				for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+				}
+				<-release
+				waiting.Add(-1)
+				done.Add(1)
+				return make([]error, len(batch))
+			})
+		},
+	})
+	eventually(t, "all room to be taken", func() bool { return waiting.Load() == 3 })
+	close(release)
+	eventually(t, "every record to be done", func() bool { return done.Load() == 20 })
+	if m := most.Load(); m > 3 {
+		t.Errorf("%d parts went on at once, where 2 may be detached and one holds the slot", m)
 	}
 }
 

@@ -61,6 +61,7 @@ func newProducerMetrics(reg prometheus.Registerer) (m producerMetrics, err error
 type consumerMetrics struct {
 	consumed   *prometheus.CounterVec
 	inFlight   prometheus.Gauge
+	detached   prometheus.Gauge
 	buffered   prometheus.Gauge
 	batch      prometheus.Observer
 	duration   prometheus.Observer
@@ -108,6 +109,7 @@ func newConsumerMetrics(reg prometheus.Registerer, group string) (m consumerMetr
 	}
 	m.consumed = counter("consumed_records_total", "Records finished: handled, or durable among the dead letters.", "topic")
 	m.inFlight = gauge("in_flight_batches", "Batches with the handler now.").WithLabelValues()
+	m.detached = gauge("detached_parts", "Parts of batches that go on without a slot, waiting for something slow.").WithLabelValues()
 	m.buffered = gauge("buffered_records", "Records fetched and not yet finished.").WithLabelValues()
 	m.batch = histogram("batch_records", "Records in a batch.", []float64{1, 2, 4, 8, 16, 32, 64, 128, 256})
 	m.duration = histogram("batch_duration_seconds", "Time the handler took for a batch.", prometheus.DefBuckets)

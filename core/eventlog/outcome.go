@@ -61,6 +61,37 @@ func RetryAfter(d time.Duration, err error) error {
 	return &retryAfterError{max(d, 0), err}
 }
 
+// Detach gives the outcomes of n records of a batch whose handling goes on after
+// the handler has returned, so that what waits for something slow does not hold
+// a slot that others need. rest is called once, in a goroutine of the
+// Consumer's, and gives the outcomes of the n records in their order; its ctx is
+// like the handler's. Until then the records count as in flight: later records
+// of their keys wait, and so does the mark. Where too many are detached already,
+// rest runs on the slot.
+func Detach(n int, rest func(ctx context.Context) []error) []error {
+	d := &detached{rest: rest, n: n}
+	outcomes := make([]error, n)
+	for i := range outcomes {
+		outcomes[i] = &detachedError{d, i}
+	}
+	return outcomes
+}
+
+// detached is a part of a batch whose handling goes on.
+type detached struct {
+	rest func(ctx context.Context) []error
+	n    int
+}
+
+// detachedError is an outcome that is not known yet. Seen as an error it is one:
+// of a handler that detaches what it detached before.
+type detachedError struct {
+	of    *detached
+	index int
+}
+
+func (*detachedError) Error() string { return "the handler detached the record a second time" }
+
 // IsPermanent tells whether an outcome sends its record to the dead letters at once.
 func IsPermanent(err error) bool {
 	var permanent *permanentError
