@@ -18,121 +18,88 @@ import (
 	"github.com/dispatchai/dispatchai/plugins/sdk"
 )
 
-// classify asks the plugins about every issue of the batch that needs it, in
-// one call each, and completes the changes.
-func (w *Worker) classify(ctx context.Context, works []*work) {
-	var asked []*work
+// classify asks the plugins about every issue of the batch that needs it and
+// completes the changes. It returns the groups that wait for a slow plugin:
+// resume takes them to their end.
+func (w *Worker) classify(ctx context.Context, works []*work) (waiting []*group) {
+	inquiries := w.inquiries(works)
+	if len(inquiries) == 0 {
+		return nil
+	}
+	began := w.Now()
+	w.placeAmongOthers(ctx, inquiries)
+	waiting = w.cascade(ctx, inquiries, true)
+	w.metrics.classifySeconds.Observe(w.Now().Sub(began).Seconds())
+	return waiting
+}
+
+// inquiries are the issues to ask about, each with its repository's chain.
+func (w *Worker) inquiries(works []*work) []*inquiry {
+	var classifiers []Classifier
+	var inquiries []*inquiry
 	for _, k := range works {
-		if k.err == nil && !k.applied && !k.gone && k.classify {
-			asked = append(asked, k)
+		if k.err != nil || k.applied || k.gone || !k.classify {
+			continue
 		}
-	}
-	if len(asked) == 0 {
-		return
-	}
-	classifiers := w.enabled()
-	chains := make([][]Classifier, 0, len(asked))
-	asked = slices.DeleteFunc(asked, func(k *work) bool {
+		if classifiers == nil {
+			classifiers = w.enabled()
+		}
 		chain := chain(k.catalogue.followed, classifiers)
 		if len(chain) == 0 {
 			k.err = errNoneEnabled
-			return true
+			continue
 		}
-		chains = append(chains, chain)
-		return false
-	})
-	if len(asked) == 0 {
-		return
-	}
-	began := w.Now()
-	issues := make([]triage.Issue, len(asked))
-	for i, k := range asked {
-		issues[i] = k.current()
+		q := &inquiry{
+			work: k, chain: chain, item: plugin.Item{Repository: k.catalogue.repository, Issue: k.current()},
+			made: &triage.Classification{DeliveryID: k.event.ID, Fields: map[triage.Field]triage.Answer{}},
+		}
 		if replies := k.directives().Replies; replies != "" {
-			issues[i].Body += "\n\n" + replies
+			q.item.Issue.Body += "\n\n" + replies
 		}
+		inquiries = append(inquiries, q)
 	}
-	made, err := w.embed(ctx, asked, issues)
-	if err != nil {
-		fail(asked, pluginError(err))
+	return inquiries
+}
+
+// placeAmongOthers embeds the issues and finds similar ones.
+func (w *Worker) placeAmongOthers(ctx context.Context, inquiries []*inquiry) {
+	made, err := w.embed(ctx, inquiries)
+	inquiries = slices.DeleteFunc(slices.Clone(inquiries), func(q *inquiry) bool {
+		after, away := plugin.RetryAfter(err)
+		switch {
+		case errors.Is(err, errPostponed) || away && !w.patient(q, after):
+			w.metrics.postponedEmbeddings.Inc()
+			q.embedding = &store.Embedding{Model: postponedModel, Vector: []float32{1}}
+		case err != nil:
+			q.err = pluginError(err)
+		}
+		return err != nil
+	})
+	if len(inquiries) == 0 {
 		return
 	}
-	repositories := make([]int64, len(asked))
-	for i, k := range asked {
-		repositories[i] = k.key.RepositoryID
+	works := make([]*work, len(inquiries))
+	repositories := make([]int64, len(inquiries))
+	for i, q := range inquiries {
+		works[i], repositories[i] = q.work, q.key.RepositoryID
 	}
 	embeddings, err := w.weightings.embed(ctx, made, repositories)
 	if err != nil {
-		fail(asked, storeDown(err))
+		fail(works, storeDown(err))
 		return
 	}
-	similar, err := w.neighbours(ctx, asked, embeddings)
+	similar, err := w.neighbours(ctx, works, embeddings)
 	if err != nil {
-		fail(asked, storeDown(err))
+		fail(works, storeDown(err))
 		return
 	}
-
-	items := make([]plugin.Item, len(asked))
-	merged := make([]*triage.Classification, len(asked))
-	for i, k := range asked {
-		items[i] = plugin.Item{Repository: k.catalogue.repository, Issue: issues[i], Similar: make([]plugin.Similar, len(similar[i]))}
+	for i, q := range inquiries {
+		q.similar, q.embedding = similar[i], embeddings[i].Embedding
+		q.item.Similar = make([]plugin.Similar, len(similar[i]))
 		for j, n := range similar[i] {
-			items[i].Similar[j] = plugin.Similar{Neighbour: n}
-		}
-		merged[i] = &triage.Classification{DeliveryID: k.event.ID, Fields: map[triage.Field]triage.Answer{}, ClassifiedAt: w.Now().UTC()}
-	}
-	answered := make([]bool, len(asked))
-	refused := make([]error, len(asked))
-	outcomes := make([]map[string]plugin.Outcome, len(asked)) // by the plugin's name
-	for _, c := range classifiers {
-		mine, which := itemsFor(c, asked, items, chains)
-		if len(mine) == 0 {
-			continue
-		}
-		answers, err := c.Classify(ctx, mine)
-		if err != nil {
-			for _, i := range which {
-				fail(asked[i:i+1], pluginError(err))
-			}
-			continue
-		}
-		for j, o := range answers {
-			i := which[j]
-			if o.Err == nil {
-				answered[i] = true
-				if outcomes[i] == nil {
-					outcomes[i] = make(map[string]plugin.Outcome, len(chains[i]))
-				}
-				outcomes[i][c.Name()] = o
-			} else if err := pluginError(o.Err); eventlog.IsPermanent(err) {
-				refused[i] = err
-			} else if asked[i].err == nil {
-				asked[i].err = err
-			}
+			q.item.Similar[j] = plugin.Similar{Neighbour: n}
 		}
 	}
-	for i, k := range asked {
-		for _, c := range chains[i] {
-			if o, ok := outcomes[i][c.Name()]; ok {
-				merge(merged[i], o, c.Name(), k.catalogue.followed, k.directives())
-			}
-		}
-	}
-	for i, k := range asked {
-		// A plugin that will never answer abstains, as long as another answers.
-		if k.err == nil && !answered[i] {
-			k.err = refused[i]
-		}
-		if k.err != nil {
-			continue
-		}
-		k.change.EventType = triage.Classified
-		k.change.Classification = merged[i]
-		k.change.TextHash = textHash(k.current())
-		k.change.Similar = similar[i]
-		k.change.Embedding = embeddings[i].Embedding
-	}
-	w.metrics.classifySeconds.Observe(w.Now().Sub(began).Seconds())
 }
 
 // enabledAgain is how soon an event that no classifier may be asked about looks
@@ -163,9 +130,10 @@ func merge(into *triage.Classification, o plugin.Outcome, name string, config tr
 	if into.Reasoning == "" {
 		into.Reasoning = o.Reasoning
 	}
-	into.Usage.InputTokens += o.Usage.InputTokens
-	into.Usage.OutputTokens += o.Usage.OutputTokens
-	into.Usage.CostUSD += o.Usage.CostUSD
+	if into.Hold == "" {
+		into.Hold = o.Hold
+	}
+	into.Usage = into.Usage.Plus(o.Usage)
 }
 
 // embedAttempts is after how many attempts made alone an issue that no vector
@@ -184,23 +152,44 @@ func (w *Worker) embedder() (Classifier, *sdk.EmbeddingModel) {
 	return nil, nil
 }
 
+// postponedModel is the model of the embeddings of issues that were classified
+// while the embedder was away: the upkeep finds them by it and embeds them.
+const postponedModel = "postponed"
+
+// errPostponed says that the embedder takes longer than issues wait.
+var errPostponed = errors.New("the plugin that embeds does not answer in time")
+
 // embed has vectors or terms made of the issues; there are none when no plugin
 // can make them.
-func (w *Worker) embed(ctx context.Context, asked []*work, issues []triage.Issue) (plugin.Embeddings, error) {
+func (w *Worker) embed(ctx context.Context, inquiries []*inquiry) (plugin.Embeddings, error) {
 	embedder, _ := w.embedder()
 	if embedder == nil {
 		return plugin.Embeddings{}, nil
 	}
-	texts := make([]sdk.Text, len(issues))
-	for i, issue := range issues {
-		texts[i] = sdk.Text{Title: issue.Title, Body: issue.Body}
+	desk := embedder.Name() + "/embed"
+	if w.stalled(desk) {
+		return plugin.Embeddings{}, errPostponed
 	}
-	made, err := embedder.Embed(ctx, texts)
-	if failed := (*plugin.CallError)(nil); errors.As(err, &failed) && len(asked) == 1 && asked[0].record.Attempt >= embedAttempts {
-		w.Logger.WarnContext(ctx, "the issue gets no similar issues, because its text cannot be embedded", "issue", asked[0].key.String(), "error", err)
+	texts := make([]sdk.Text, len(inquiries))
+	for i, q := range inquiries {
+		texts[i] = sdk.Text{Title: q.item.Issue.Title, Body: q.item.Issue.Body}
+	}
+	a, err := ask(w, desk, func(ctx context.Context) (plugin.Embeddings, error) { return embedder.Embed(ctx, texts) })
+	if err != nil {
+		return plugin.Embeddings{}, &plugin.UnavailableError{Plugin: embedder.Name(), State: plugin.Busy, RetryAfter: busyAgain, Err: err}
+	}
+	switch done := a.await(ctx, w.Now(), w.Patience); {
+	case !done && ctx.Err() != nil:
+		return plugin.Embeddings{}, ctx.Err()
+	case !done:
+		return plugin.Embeddings{}, errPostponed
+	}
+	first := inquiries[0]
+	if failed := (*plugin.CallError)(nil); errors.As(a.err, &failed) && len(inquiries) == 1 && first.record.Attempt >= embedAttempts {
+		w.Logger.WarnContext(ctx, "the issue gets no similar issues, because its text cannot be embedded", "issue", first.key.String(), "error", a.err)
 		return plugin.Embeddings{}, nil
 	}
-	return made, err
+	return a.answer, a.err
 }
 
 // candidates is how many of the nearest vectors are compared exactly, where that

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/dispatchai/dispatchai/core/eventlog"
-	"github.com/dispatchai/dispatchai/core/plugin"
 	"github.com/dispatchai/dispatchai/core/store"
 	"github.com/dispatchai/dispatchai/core/triage"
 	"github.com/dispatchai/dispatchai/plugins/sdk"
@@ -162,22 +161,6 @@ func chain(config triage.RepositoryConfig, enabled []Classifier) []Classifier {
 		}
 	}
 	return named
-}
-
-// itemsFor are the issues that the classifier is to be asked about, and their
-// places in the batch.
-func itemsFor(c Classifier, asked []*work, items []plugin.Item, chains [][]Classifier) (mine []plugin.Item, which []int) {
-	for i, k := range asked {
-		if k.err != nil || !slices.Contains(chains[i], c) {
-			continue
-		}
-		item := items[i]
-		if c.Name() == rulesPlugin {
-			item.Repository = k.catalogue.ruled
-		}
-		mine, which = append(mine, item), append(which, i)
-	}
-	return mine, which
 }
 
 // withRules is the repository with its own rules.

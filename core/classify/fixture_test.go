@@ -237,6 +237,7 @@ func newFixture(t *testing.T, adapt ...func(*classify.Config)) *fixture {
 	}
 	f.worker, err = classify.New(cfg)
 	f.check(err)
+	t.Cleanup(f.worker.Close)
 	return f
 }
 

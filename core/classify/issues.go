@@ -53,7 +53,33 @@ func (w *Worker) HandleIssues(ctx context.Context, batch []*eventlog.Record) []e
 		works[i] = w.read(r)
 	}
 	w.prepare(ctx, works)
-	w.classify(ctx, works)
+	outcomes := make([]error, len(works))
+	place := make(map[*work]int, len(works))
+	for i, k := range works {
+		place[k] = i
+	}
+	waiting := w.classify(ctx, works)
+	for _, g := range waiting {
+		later := g.works()
+		rest := eventlog.Detach(len(later), func(ctx context.Context) []error {
+			w.resume(ctx, g)
+			return w.finish(ctx, later)
+		})
+		for i, k := range later {
+			outcomes[place[k]] = rest[i]
+			delete(place, k)
+		}
+	}
+	prompt := slices.DeleteFunc(slices.Clone(works), func(k *work) bool { _, here := place[k]; return !here })
+	for i, err := range w.finish(ctx, prompt) {
+		outcomes[place[prompt[i]]] = err
+	}
+	w.metrics.batchSeconds.Observe(w.Now().Sub(began).Seconds())
+	return outcomes
+}
+
+// finish stores and publishes what became of the events, and gives their outcomes.
+func (w *Worker) finish(ctx context.Context, works []*work) []error {
 	failpoint.Hit("classify/before-apply")
 	w.apply(ctx, works)
 	w.noteIgnored(ctx, works)
@@ -61,13 +87,11 @@ func (w *Worker) HandleIssues(ctx context.Context, batch []*eventlog.Record) []e
 	w.publish(ctx, works)
 	failpoint.Hit("classify/after-publish")
 	w.learn(ctx, works)
-
 	outcomes := make([]error, len(works))
 	for i, k := range works {
 		outcomes[i] = k.err
 		w.metrics.event(k)
 	}
-	w.metrics.batchSeconds.Observe(w.Now().Sub(began).Seconds())
 	return outcomes
 }
 

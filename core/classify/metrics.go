@@ -19,6 +19,13 @@ type metrics struct {
 	staleEmbeddings   prometheus.Gauge
 	renewedEmbeddings prometheus.Counter
 	vocabularies      prometheus.Counter
+
+	postponedEmbeddings prometheus.Counter
+
+	passedOver    *prometheus.CounterVec
+	cost          *prometheus.CounterVec
+	tokens        *prometheus.CounterVec
+	cachedAnswers *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer) metrics {
@@ -51,6 +58,21 @@ func newMetrics(r prometheus.Registerer) metrics {
 		renewedEmbeddings: f.NewCounter(prometheus.CounterOpts{
 			Name: "dispatchai_classify_embeddings_renewed_total", Help: "Embeddings that were renewed because the model or the vocabulary had changed.",
 		}),
+		postponedEmbeddings: f.NewCounter(prometheus.CounterOpts{
+			Name: "dispatchai_classify_embeddings_postponed_total", Help: "Issues that were classified without similar issues, because the plugin that embeds was away; they are embedded later.",
+		}),
+		passedOver: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "dispatchai_classify_passed_over_total", Help: "Times that an issue went on without a classifier of its chain, by reason (unavailable, slow, failed, budget).",
+		}, []string{"plugin", "reason"}),
+		cost: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "dispatchai_classify_cost_usd_total", Help: "What plugins' answers cost, in US dollars, as the plugins say.",
+		}, []string{"plugin"}),
+		tokens: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "dispatchai_classify_tokens_total", Help: "Tokens that plugins' answers took, by direction (input, output).",
+		}, []string{"plugin", "direction"}),
+		cachedAnswers: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "dispatchai_classify_cached_answers_total", Help: "Answers that a plugin knew from an identical or nearly identical issue.",
+		}, []string{"plugin"}),
 		vocabularies: f.NewCounter(prometheus.CounterOpts{
 			Name: "dispatchai_classify_vocabularies_total", Help: "Vocabularies counted anew because their repository had grown.",
 		}),

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"sync"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -41,6 +42,7 @@ type storage interface {
 	store.Issues
 	store.Directory
 	store.Embeddings
+	store.Usage
 	Ping(ctx context.Context) error
 }
 
@@ -56,14 +58,20 @@ type gitHub interface {
 	RepositoryPermission(ctx context.Context, installationID int64, repository triage.Repository, login string) (github.Permission, error)
 }
 
-// Config is what a Worker is made of. Everything is required but Enabled, Policy and Now.
+// Config is what a Worker is made of. Everything is required but Enabled, Patience, Budget, Policy and Now.
 type Config struct {
 	Store     storage
 	Publisher publisher
 	GitHub    gitHub
-	// Classifiers are asked in this order; a field keeps the most confident
-	// answer. The first one that can embed provides the vectors or terms.
+	// Classifiers are the chain of repositories that have none of their own, in
+	// order, and those that a repository's chain may name. The first one that can
+	// embed provides the vectors or terms.
 	Classifiers []Classifier
+	// Patience is how long an issue waits for a classifier that another could
+	// stand in for. 10 seconds unless set.
+	Patience time.Duration
+	// Budget bounds what answers may cost.
+	Budget Budget
 	// Enabled tells of a classifier's name whether it is to be asked now; nil
 	// has all of them asked. Where none is, events that need a classification
 	// wait until one is.
@@ -93,6 +101,14 @@ type Worker struct {
 	asking     singleflight.Group           // for rights
 	waiting    *lru.Cache[int64, time.Time] // since when a repository's files are waited for
 	metrics    metrics
+
+	base     context.Context // of calls to plugins
+	stop     context.CancelFunc
+	calls    sync.WaitGroup
+	desksMu  sync.Mutex
+	desks    map[string]*desk // by the plugin's name
+	spending *spending
+	missing  *lru.Cache[string, time.Time] // since when an event waits for a classifier
 }
 
 // catalogue is what a repository's labels mean, in our terms and in a plugin's.
@@ -108,7 +124,7 @@ type catalogue struct {
 	followed      triage.RepositoryConfig // see Worker.followed
 }
 
-// New checks the configuration and returns a Worker.
+// New checks the configuration and returns a Worker. Close must be called.
 func New(cfg Config) (*Worker, error) {
 	if len(cfg.Classifiers) == 0 {
 		return nil, errors.New("classify: no classifier plugin is enabled; enable at least one (DISPATCHAI_PLUGINS)")
@@ -121,6 +137,9 @@ func New(cfg Config) (*Worker, error) {
 	}
 	if cfg.Policy == nil {
 		cfg.Policy = func(int64) triage.RetriagePolicy { return triage.DefaultRetriagePolicy() }
+	}
+	if cfg.Patience == 0 {
+		cfg.Patience = 10 * time.Second
 	}
 	if cfg.NeighbourLimit == 0 {
 		cfg.NeighbourLimit = 5
@@ -137,8 +156,15 @@ func New(cfg Config) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
+	missing, err := lru.New[string, time.Time](10_000)
+	if err != nil {
+		return nil, err
+	}
+	m := newMetrics(cfg.Registerer)
+	base, stop := context.WithCancel(context.Background())
 	return &Worker{
-		Config: cfg, taxonomies: cache, rights: rights, waiting: waiting, weightings: newWeightings(cfg.Store, cfg.Logger), upkeep: newUpkeep(), metrics: newMetrics(cfg.Registerer),
+		Config: cfg, taxonomies: cache, rights: rights, waiting: waiting, weightings: newWeightings(cfg.Store, cfg.Logger), upkeep: newUpkeep(), metrics: m,
+		base: base, stop: stop, desks: make(map[string]*desk), spending: newSpending(cfg, m), missing: missing,
 	}, nil
 }
 

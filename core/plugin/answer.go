@@ -41,6 +41,7 @@ func (p *Plugin) accept(process *process, item *Item, c *pb.Classification, out 
 	out.Reasoning = p.redact.prose(c.GetReasoning(), sdk.MaxReasoningBytes)
 	out.Hold = p.redact.text(c.GetHold(), sdk.MaxReasonBytes)
 	out.Usage = p.acceptUsage(c.GetUsage())
+	out.Cached = c.GetUsage().GetCached()
 }
 
 func (p *Plugin) dropped(f triage.Field, reason string) {
@@ -170,5 +171,5 @@ func (p *Plugin) acceptUsage(u *pb.Usage) triage.Usage {
 		p.metrics.dropped.WithLabelValues("usage", "not_a_cost").Inc()
 		return triage.Usage{}
 	}
-	return triage.Usage{InputTokens: u.GetInputTokens(), OutputTokens: u.GetOutputTokens(), CostUSD: cost, Cached: u.GetCached()}
+	return triage.Usage{InputTokens: u.GetInputTokens(), OutputTokens: u.GetOutputTokens(), CostUSD: cost}
 }

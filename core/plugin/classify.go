@@ -39,6 +39,8 @@ type Outcome struct {
 	Fields    map[triage.Field]triage.Answer
 	Reasoning string
 	Usage     triage.Usage
+	// Cached tells that the answer was known from an identical or nearly identical issue.
+	Cached bool
 	// Hold, when it is not empty, is why a human must look before anything is written.
 	Hold string
 	// Truncated tells that the plugin saw only a part of the issue.

@@ -361,12 +361,16 @@ func cleanClassification(c triage.Classification) triage.Classification {
 	for f, a := range c.Fields {
 		a.Values, a.Reason = cleanTexts(a.Values), CleanText(a.Reason)
 		a.Source, a.Actor = triage.Source(CleanText(string(a.Source))), CleanText(a.Actor)
-		a.Plugin, a.Version = CleanText(a.Plugin), CleanText(a.Version)
+		a.Plugin, a.Version, a.FallbackFor = CleanText(a.Plugin), CleanText(a.Version), CleanText(a.FallbackFor)
 		a.Confidence = finite(a.Confidence)
 		fields[triage.Field(CleanText(string(f)))] = a
 	}
 	c.Fields = fields
-	c.DeliveryID, c.Reasoning = CleanText(c.DeliveryID), CleanText(c.Reasoning)
+	c.DeliveryID, c.Reasoning, c.Hold = CleanText(c.DeliveryID), CleanText(c.Reasoning), CleanText(c.Hold)
+	c.PassedOver = slices.Clone(c.PassedOver)
+	for i, p := range c.PassedOver {
+		c.PassedOver[i] = triage.PassedOver{Plugin: CleanText(p.Plugin), Reason: triage.PassOverReason(CleanText(string(p.Reason))), Detail: CleanText(p.Detail)}
+	}
 	c.Usage.CostUSD = finite(c.Usage.CostUSD)
 	c.ClassifiedAt = CleanTime(c.ClassifiedAt)
 	return c

@@ -46,6 +46,7 @@ type Store interface {
 	Labelling
 	Reconciling
 	Erasing
+	Usage
 	Reader
 
 	// Ping proves that the database answers, to reads and to writes.

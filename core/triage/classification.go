@@ -65,6 +65,9 @@ type Answer struct {
 	// Plugin and Version name the classifier; of a human's answer they stay empty.
 	Plugin  string `json:"plugin,omitempty"`
 	Version string `json:"version,omitempty"`
+	// FallbackFor is the classifier that was to be asked first and could not be;
+	// empty: none.
+	FallbackFor string `json:"fallback_for,omitempty"`
 	// Actor is the human's login, EventID the correction that said so.
 	Actor   string `json:"actor,omitempty"`
 	EventID string `json:"event_id,omitempty"`
@@ -86,10 +89,36 @@ type Usage struct {
 	InputTokens  int64   `json:"input_tokens,omitempty"`
 	OutputTokens int64   `json:"output_tokens,omitempty"`
 	CostUSD      float64 `json:"cost_usd,omitempty"`
-	// Cached tells that nothing was asked: the answer was known from an identical
-	// or nearly identical issue.
-	Cached bool `json:"cached,omitempty"`
 }
+
+// Plus is both together.
+func (u Usage) Plus(v Usage) Usage {
+	return Usage{u.InputTokens + v.InputTokens, u.OutputTokens + v.OutputTokens, u.CostUSD + v.CostUSD}
+}
+
+// PassedOver is a classifier that an issue was to be asked of and that gave
+// nothing, so that the next one of the chain answered in its place.
+type PassedOver struct {
+	Plugin string         `json:"plugin"`
+	Reason PassOverReason `json:"reason"`
+	// Detail is for an operator to read.
+	Detail string `json:"detail,omitempty"`
+}
+
+// PassOverReason is why a classifier was passed over.
+type PassOverReason string
+
+// The reasons.
+const (
+	// PassedUnavailable: it is not running, or asked to be left alone.
+	PassedUnavailable PassOverReason = "unavailable"
+	// PassedSlow: it did not answer in time.
+	PassedSlow PassOverReason = "slow"
+	// PassedFailed: it failed over the issue.
+	PassedFailed PassOverReason = "failed"
+	// PassedBudget: the day's budget is spent.
+	PassedBudget PassOverReason = "budget"
+)
 
 // Classification is what is held to be true of an issue. Fields a classifier
 // abstained from are absent.
@@ -101,8 +130,10 @@ type Classification struct {
 	Usage      Usage            `json:"usage,omitzero"`
 	// Hold says why a person must look at the issue before labels of plugins are
 	// written or suggested; empty: nobody need.
-	Hold         string    `json:"hold,omitempty"`
-	ClassifiedAt time.Time `json:"classified_at"`
+	Hold string `json:"hold,omitempty"`
+	// PassedOver are the classifiers that were to be asked and gave nothing.
+	PassedOver   []PassedOver `json:"passed_over,omitempty"`
+	ClassifiedAt time.Time    `json:"classified_at"`
 }
 
 // Value is the single value of a field, or "".

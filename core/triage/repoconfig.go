@@ -21,6 +21,9 @@ type RepositoryConfig struct {
 	// Classifiers are those to ask, in this order, in place of the server's own
 	// chain. Empty: the server's chain.
 	Classifiers []ClassifierChoice `json:"classifiers,omitempty"`
+	// DailyBudgetUSD is what answers for the repository may cost on one UTC day, in
+	// US dollars, where that is less than the server's bound; 0: the server's.
+	DailyBudgetUSD float64 `json:"daily_budget_usd,omitempty"`
 	// Thresholds hold for answers of every classifier that states none of its
 	// own; fields that are missing take their default. See Threshold.
 	Thresholds Thresholds      `json:"thresholds,omitempty"`

@@ -26,6 +26,7 @@ func notErased() map[string]string {
 		"delivery_sweep":      "how far GitHub's log was read",
 		"leases":              "names of processes",
 		"erasures":            "the log itself: numbers, times and counts",
+		"plugin_usage":        "sums of tokens and money by day, which must add up to what was paid",
 		"plugin_forgets":      "a note until the plugin was told",
 		"goose_db_version":    "the schema's version",
 		"sqlite_sequence":     "SQLite's own",

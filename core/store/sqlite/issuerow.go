@@ -33,6 +33,7 @@ func issueColumns(body string) string {
 	i.revision, i.received_at, i.log_partition, i.log_offset, i.text_hash,
 	r.installation_id, r.full_name, r.private, r.archived, r.removed,
 	c.issue_id IS NOT NULL, coalesce(c.delivery_id, ''), coalesce(c.fields, ''), coalesce(c.reasoning, ''),
+	coalesce(c.hold, ''), coalesce(c.passed_over, ''),
 	coalesce(c.input_tokens, 0), coalesce(c.output_tokens, 0), coalesce(c.cost_usd, 0.0),
 	coalesce(c.similar, ''), coalesce(c.classified_at, 0),
 	CASE WHEN i.corrections > 0 THEN (
@@ -76,19 +77,19 @@ func scanIssue(rows *sql.Rows) (*issueRow, error) {
 	s := &row.state
 	i, r := &s.Issue, &s.Issue.Repository
 	var (
-		labels, fields, similar, corrections, directives sql.RawBytes
-		created, updated, received, classifiedAt         int64
-		closed                                           sql.NullInt64
-		moved                                            sql.NullString
-		classified                                       bool
-		c                                                triage.Classification
+		labels, fields, similar, corrections, directives, passedOver sql.RawBytes
+		created, updated, received, classifiedAt                     int64
+		closed                                                       sql.NullInt64
+		moved                                                        sql.NullString
+		classified                                                   bool
+		c                                                            triage.Classification
 	)
 	err := rows.Scan(&row.id, &r.ID, &i.Number, &i.ID, &i.Title, &i.Body, &i.State,
 		&i.Author.Login, &i.Author.Type, &i.AuthorAssociation, &labels, &i.URL,
 		&created, &updated, &closed, &s.Deleted,
 		&s.Revision, &received, &s.Position.Partition, &s.Position.Offset, &s.TextHash,
 		&r.InstallationID, &r.FullName, &r.Private, &r.Archived, &r.Removed,
-		&classified, &c.DeliveryID, &fields, &c.Reasoning,
+		&classified, &c.DeliveryID, &fields, &c.Reasoning, &c.Hold, &passedOver,
 		&c.Usage.InputTokens, &c.Usage.OutputTokens, &c.Usage.CostUSD,
 		&similar, &classifiedAt, &corrections, &row.erased, &moved, &directives)
 	if err != nil {
@@ -111,6 +112,11 @@ func scanIssue(rows *sql.Rows) (*issueRow, error) {
 		c.ClassifiedAt = fromMicros(classifiedAt)
 		if err := json.Unmarshal(fields, &c.Fields); err != nil {
 			return nil, fmt.Errorf("classification of issue %s: %w", i.Key(), err)
+		}
+		if len(passedOver) > len("[]") {
+			if err := json.Unmarshal(passedOver, &c.PassedOver); err != nil {
+				return nil, fmt.Errorf("classifiers passed over for issue %s: %w", i.Key(), err)
+			}
 		}
 		if err := json.Unmarshal(similar, &s.Similar); err != nil {
 			return nil, fmt.Errorf("similar issues of issue %s: %w", i.Key(), err)

@@ -80,7 +80,9 @@ type issueChange struct {
 	labels  string
 	fields  string
 	similar string
-	words   string
+	// passedOver is that of the classification.
+	passedOver string
+	words      string
 	// Of an embedding that has a direction; nil otherwise.
 	embedding *storedVector
 	vector    *vector
@@ -102,6 +104,12 @@ func prepareChange(c store.IssueChange) (p issueChange, err error) {
 		}
 		if p.similar, err = toJSON(p.Similar); err != nil {
 			return p, err
+		}
+		p.passedOver = "[]"
+		if len(p.Classification.PassedOver) > 0 {
+			if p.passedOver, err = toJSON(p.Classification.PassedOver); err != nil {
+				return p, err
+			}
 		}
 		if p.Embedding != nil {
 			if p.embedding = encodeVector(*p.Embedding); p.embedding != nil {
@@ -398,21 +406,21 @@ func writeWords(t *tx, issues map[triage.IssueKey]*issueRow) error {
 func writeClassification(t *tx, row *issueRow, first bool, c *issueChange) error {
 	if !first {
 		if _, err := t.exec(`INSERT INTO issue_classification_history
-			(issue_id, event_id, delivery_id, fields, reasoning, input_tokens, output_tokens, cost_usd, similar, classified_at)
-			SELECT issue_id, event_id, delivery_id, fields, reasoning, input_tokens, output_tokens, cost_usd, similar, classified_at
+			(issue_id, event_id, delivery_id, fields, reasoning, hold, passed_over, input_tokens, output_tokens, cost_usd, similar, classified_at)
+			SELECT issue_id, event_id, delivery_id, fields, reasoning, hold, passed_over, input_tokens, output_tokens, cost_usd, similar, classified_at
 			FROM issue_classifications WHERE issue_id = ?`, row.id); err != nil {
 			return err
 		}
 	}
-	statement := `UPDATE issue_classifications SET event_id = ?, delivery_id = ?, fields = ?, reasoning = ?,
+	statement := `UPDATE issue_classifications SET event_id = ?, delivery_id = ?, fields = ?, reasoning = ?, hold = ?, passed_over = ?,
 		input_tokens = ?, output_tokens = ?, cost_usd = ?, similar = ?, classified_at = ? WHERE issue_id = ?`
 	if first {
 		statement = `INSERT INTO issue_classifications
-			(event_id, delivery_id, fields, reasoning, input_tokens, output_tokens, cost_usd, similar, classified_at, issue_id)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+			(event_id, delivery_id, fields, reasoning, hold, passed_over, input_tokens, output_tokens, cost_usd, similar, classified_at, issue_id)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 	}
 	k := c.Classification
-	_, err := t.exec(statement, c.EventID, k.DeliveryID, c.fields, k.Reasoning,
+	_, err := t.exec(statement, c.EventID, k.DeliveryID, c.fields, k.Reasoning, k.Hold, c.passedOver,
 		k.Usage.InputTokens, k.Usage.OutputTokens, k.Usage.CostUSD, c.similar, micros(k.ClassifiedAt), row.id)
 	return err
 }

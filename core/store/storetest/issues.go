@@ -17,6 +17,11 @@ var issueTests = map[string]func(*testing.T, store.Store){
 		c := classified("e1", issue, 3, "bug", "high")
 		c.Similar = []triage.Neighbour{{IssueID: 4, Number: 5, Title: "Near", State: "closed", URL: "https://x", Similarity: 0.5}}
 		c.Embedding = &store.Embedding{Model: "m", Vector: []float32{1, 2, 0}}
+		c.Classification.Hold = "its text steers"
+		c.Classification.PassedOver = []triage.PassedOver{{Plugin: "openai", Reason: triage.PassedSlow, Detail: "no answer within 10s"}}
+		priority := c.Classification.Fields[triage.FieldPriority]
+		priority.FallbackFor = "openai"
+		c.Classification.Fields[triage.FieldPriority] = priority
 		want := store.IssueState{
 			Issue: issue, Revision: 1, ReceivedAt: at(11), Position: store.Position{Partition: 1, Offset: 3},
 			TextHash: "hash of e1", Classification: c.Classification, Similar: c.Similar,

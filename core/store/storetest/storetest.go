@@ -41,6 +41,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"Ledger", ledgerTests},
 		{"Erasing", erasingTests},
 		{"Reconciling", reconcilingTests},
+		{"Usage", usageTests},
 		{"Reader", readerTests},
 		{"Lifecycle", lifecycleTests},
 		{"Concurrency", concurrencyTests},
