@@ -248,11 +248,13 @@ func (a *App) openClassify() error {
 	a.openRefresher()
 	worker, err := classify.New(classify.Config{
 		Store: a.store, Publisher: a.producer, GitHub: a.github, Classifiers: classifiers, Enabled: a.pluginEnabled, ConfigurationWait: configurationWait,
+		Patience: o.PluginPatience, Budget: classify.Budget{Total: o.DailyBudgetUSD, PerRepository: o.RepositoryDailyBudgetUSD},
 		Policy: a.retriage, Logger: a.logger.With("part", "classify"), Registerer: a.registry,
 	})
 	if err != nil {
 		return err
 	}
+	a.onStop(func() error { worker.Close(); return nil })
 	a.workers = append(a.workers, component{"upkeep of embeddings", worker.KeepEmbeddings})
 	if err := a.consume(eventlog.ConsumerConfig{
 		Group: GroupClassify, Topics: []string{eventlog.TopicIssuesRaw}, Handler: worker.HandleIssues, Express: classify.Express,

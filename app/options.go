@@ -60,6 +60,13 @@ type Options struct {
 	// PluginSettingsDir may hold NAME.json, the settings of plugin NAME.
 	PluginSettingsDir string        `env:"DISPATCHAI_PLUGIN_SETTINGS_DIR"`
 	PluginTimeout     time.Duration `env:"DISPATCHAI_PLUGIN_TIMEOUT" envDefault:"30s"`
+	// PluginPatience is how long an issue waits for a classifier that another one
+	// could stand in for.
+	PluginPatience time.Duration `env:"DISPATCHAI_PLUGIN_PATIENCE" envDefault:"10s"`
+	// DailyBudgetUSD and RepositoryDailyBudgetUSD bound what answers may cost on one
+	// day (UTC), in all and for each repository; 0 is no bound.
+	DailyBudgetUSD           float64 `env:"DISPATCHAI_DAILY_BUDGET_USD"`
+	RepositoryDailyBudgetUSD float64 `env:"DISPATCHAI_REPOSITORY_DAILY_BUDGET_USD"`
 
 	// NeedsInfo are the headings of issue forms under which every bug report needs
 	// an answer; its author is asked for those that are missing. None: nobody is asked.
@@ -174,8 +181,11 @@ func environmentFault(err error) (variable string, fault error) {
 	}
 	variable = field.Tag.Get("env")
 	wanted := "a whole number"
-	if parse.Type == reflect.TypeFor[time.Duration]() {
+	switch parse.Type {
+	case reflect.TypeFor[time.Duration]():
 		wanted = "a duration such as 30s or 2m"
+	case reflect.TypeFor[float64]():
+		wanted = "a number such as 2.50"
 	}
 	value := os.Getenv(variable)
 	if len(value) > longestShown {
@@ -408,6 +418,16 @@ func (o *Options) validatePlugins(fault faultFunc) {
 	if o.PluginTimeout < time.Second {
 		fault("DISPATCHAI_PLUGIN_TIMEOUT", "%s is shorter than a second", o.PluginTimeout)
 	}
+	if o.PluginPatience < 100*time.Millisecond {
+		fault("DISPATCHAI_PLUGIN_PATIENCE", "%s is shorter than 100ms, in which few classifiers answer", o.PluginPatience)
+	}
+	budget := func(variable string, amount float64) {
+		if !(amount >= 0 && amount <= 1e9) {
+			fault(variable, "%g is not an amount of US dollars; give one above 0, or leave it unset for no bound", amount)
+		}
+	}
+	budget("DISPATCHAI_DAILY_BUDGET_USD", o.DailyBudgetUSD)
+	budget("DISPATCHAI_REPOSITORY_DAILY_BUDGET_USD", o.RepositoryDailyBudgetUSD)
 }
 
 func (o *Options) validateReconciling(fault faultFunc) {

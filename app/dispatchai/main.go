@@ -40,7 +40,7 @@ func newCommand() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.AddCommand(
-		serveCommand(), setupCommand(), demoCommand(), doctorCommand(), backfillCommand(), gapsCommand(), deadCommand(), erasuresCommand(), migrateCommand(), pluginCommand(), relayCommand(), undoCommand(), versionCommand(),
+		serveCommand(), setupCommand(), demoCommand(), doctorCommand(), backfillCommand(), gapsCommand(), deadCommand(), erasuresCommand(), migrateCommand(), pluginCommand(), relayCommand(), undoCommand(), usageCommand(), versionCommand(),
 	)
 	return root
 }

@@ -194,7 +194,9 @@ func TestFallback(t *testing.T) {
 			t.Errorf("%s: passed over are %+v, want model as %s", what, c.PassedOver, reason)
 		}
 	}
-	model.fails = func() error { return &plugin.UnavailableError{Plugin: "model", State: plugin.BackingOff, RetryAfter: time.Minute} }
+	model.fails = func() error {
+		return &plugin.UnavailableError{Plugin: "model", State: plugin.BackingOff, RetryAfter: time.Minute}
+	}
 	check("away for long", f.classified(t), triage.PassedUnavailable)
 
 	says := model.says
@@ -210,7 +212,9 @@ func TestFallback(t *testing.T) {
 	}
 	model.says = says
 
-	model.fails = func() error { return &plugin.UnavailableError{Plugin: "model", State: plugin.Starting, RetryAfter: 100 * time.Millisecond} }
+	model.fails = func() error {
+		return &plugin.UnavailableError{Plugin: "model", State: plugin.Starting, RetryAfter: 100 * time.Millisecond}
+	}
 	n := f.open(crashTitle, crashBody)
 	opened := f.take()
 	for range 3 {
@@ -228,7 +232,9 @@ func TestFallback(t *testing.T) {
 		t.Errorf("once it is back: %+v", c)
 	}
 	// The last of a chain has nobody to fall back on.
-	local.fails = func() error { return &plugin.CallError{Plugin: "local", Method: "Classify", How: plugin.Crashed, Err: errors.New("gone")} }
+	local.fails = func() error {
+		return &plugin.CallError{Plugin: "local", Method: "Classify", How: plugin.Crashed, Err: errors.New("gone")}
+	}
 	model.fails = local.fails
 	f.open(crashTitle, crashBody)
 	if got := f.handle(f.take()...); got[0] == nil || waits(got[0]) {
@@ -355,7 +361,7 @@ func TestHold(t *testing.T) {
 // costs, says so, and asks again on the next day.
 func TestBudget(t *testing.T) {
 	var shift atomic.Int64
-	noon := store.Day(time.Now()).Add(12 * time.Hour).Sub(time.Now())
+	noon := time.Until(store.Day(time.Now()).Add(12 * time.Hour))
 	shift.Store(int64(noon))
 	local := newMember(t, "local", map[triage.Field]triage.Answer{triage.FieldCategory: answer("bug", 0.2)})
 	paid := newMember(t, "paid", nil)

@@ -17,6 +17,7 @@ const (
 	maxComment      = 2000
 	maxAnswers      = 20
 	maxHeading      = 100
+	maxBudget       = 10_000 // US dollars
 )
 
 // keysOf lists the keys of a mapping whose keys are fixed. It is held to the
@@ -24,7 +25,7 @@ const (
 func keysOf(mapping string) []string {
 	switch mapping {
 	case "":
-		return []string{"mode", "modes", "classifiers", "thresholds", "labels", "issue-types", "rules", "skip", "needs-info", "retriage", "commands", "backfill", "checks", "inherit"}
+		return []string{"mode", "modes", "classifiers", "daily-budget", "thresholds", "labels", "issue-types", "rules", "skip", "needs-info", "retriage", "commands", "backfill", "checks", "inherit"}
 	case "modes", "thresholds", "classifiers[].thresholds", "rules[].set", "labels.map":
 		return names(labelledFields())
 	case "classifiers[]":

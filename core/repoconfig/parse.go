@@ -132,6 +132,10 @@ func (p *parser) root(n *yaml.Node) {
 			p.modes(e)
 		case "classifiers":
 			p.classifiers(e)
+		case "daily-budget":
+			if v, ok := p.amount(e.value, e.path, maxBudget); ok {
+				p.config.DailyBudgetUSD = v
+			}
 		case "thresholds":
 			p.config.Thresholds = p.thresholds(e, p.config.Thresholds)
 		case "labels":

@@ -53,7 +53,8 @@ func TestParseEverything(t *testing.T) {
 			{Name: "rules"},
 			{Name: "openai", Fields: []triage.Field{triage.FieldCategory, triage.FieldPriority}, Thresholds: triage.Thresholds{triage.FieldPriority: 0.9}},
 		},
-		Thresholds: triage.Thresholds{triage.FieldCategory: 0.6, triage.FieldTags: 1},
+		DailyBudgetUSD: 0.5,
+		Thresholds:     triage.Thresholds{triage.FieldCategory: 0.6, triage.FieldTags: 1},
 		Labels: triage.LabelConfig{
 			Map: map[triage.Field]map[string][]string{
 				triage.FieldCategory:  {"bug": {"defect"}, "question": {"help: usage", "support"}, "security": {}},

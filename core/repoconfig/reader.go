@@ -216,6 +216,20 @@ func (r *reader) probability(n *yaml.Node, path string) (float64, bool) {
 	return v, true
 }
 
+// amount reads a sum of money above nothing.
+func (r *reader) amount(n *yaml.Node, path string, most float64) (float64, bool) {
+	want := fmt.Sprintf("an amount of US dollars above 0, at most %g", most)
+	if !r.is(n, path, yaml.ScalarNode, want) {
+		return 0, false
+	}
+	var v float64
+	if n.Tag != "!!int" && n.Tag != "!!float" || n.Decode(&v) != nil || !(v > 0 && v <= most) {
+		r.fault(n, path, "must be %s, not %s", want, shown(n.Value))
+		return 0, false
+	}
+	return v, true
+}
+
 // integer reads a whole number from least to most.
 func (r *reader) integer(n *yaml.Node, path string, least, most int) (int, bool) {
 	want := fmt.Sprintf("a whole number from %d to %d", least, most)

@@ -55,7 +55,37 @@ describe("decodeIssue", () => {
       plugin: "",
       version: "",
       actor: "octavia",
+      fallbackFor: "",
     });
+    expect(issue?.classification).toMatchObject({ hold: "", passedOver: [] });
+  });
+
+  it("reads why an issue is held and which classifiers were passed over", () => {
+    const issue = decodeIssue({
+      ...wire,
+      classification: {
+        fields: {
+          category: {
+            values: ["bug"],
+            confidence: 0.9,
+            source: "plugin",
+            plugin: "rules",
+            fallback_for: "openai",
+          },
+        },
+        hold: "its text steers",
+        passed_over: [
+          { plugin: "openai", reason: "slow", detail: "no answer within 10s" },
+          { plugin: "x", reason: "mystery" },
+          3,
+        ],
+      },
+    });
+    expect(issue?.classification).toMatchObject({
+      hold: "its text steers",
+      passedOver: [{ plugin: "openai", reason: "slow", detail: "no answer within 10s" }],
+    });
+    expect(issue?.classification?.fields.category?.fallbackFor).toBe("openai");
   });
 
   it("drops fields it does not know", () => {

@@ -38,12 +38,26 @@ export interface Answer {
   plugin: string;
   version: string;
   actor: string;
+  /** The classifier that was to be asked first and could not be; empty: none. */
+  fallbackFor: string;
+}
+
+export type PassOverReason = "unavailable" | "slow" | "failed" | "budget";
+
+/** A classifier that was to be asked and gave nothing. */
+export interface PassedOver {
+  plugin: string;
+  reason: PassOverReason;
+  detail: string;
 }
 
 export interface Classification {
   fields: Partial<Record<Field, Answer>>;
   reasoning: string;
   classifiedAt: string;
+  /** Why a person must look before labels of classifiers are written; empty: nobody need. */
+  hold: string;
+  passedOver: PassedOver[];
 }
 
 export interface SimilarIssue {
@@ -182,7 +196,16 @@ function decodeAnswer(raw: unknown): Answer {
     plugin: text(r.plugin),
     version: text(r.version),
     actor: text(r.actor),
+    fallbackFor: text(r.fallback_for),
   };
+}
+
+function decodePassedOver(raw: unknown): PassedOver | undefined {
+  const r = record(raw);
+  const reason = text(r.reason);
+  if (reason !== "unavailable" && reason !== "slow" && reason !== "budget" && reason !== "failed")
+    return undefined;
+  return { plugin: text(r.plugin), reason, detail: text(r.detail) };
 }
 
 function decodeClassification(raw: unknown): Classification | null {
@@ -193,7 +216,13 @@ function decodeClassification(raw: unknown): Classification | null {
   for (const field of FIELDS) {
     if (Object.hasOwn(answers, field)) fields[field] = decodeAnswer(answers[field]);
   }
-  return { fields, reasoning: text(r.reasoning), classifiedAt: text(r.classified_at) };
+  return {
+    fields,
+    reasoning: text(r.reasoning),
+    classifiedAt: text(r.classified_at),
+    hold: text(r.hold),
+    passedOver: list(r.passed_over, decodePassedOver),
+  };
 }
 
 function decodeSimilar(raw: unknown): SimilarIssue | undefined {

@@ -1,5 +1,5 @@
-import { LoaderCircle, Workflow } from "lucide-react";
-import { FIELDS, type Answer, type Field, type Options } from "../api/issue";
+import { Hand, LoaderCircle, Workflow } from "lucide-react";
+import { FIELDS, type Answer, type Field, type Options, type PassedOver } from "../api/issue";
 import type { PendingCorrection, ShownIssue } from "../live/board";
 import { Chip } from "../ui/chip";
 import { Confidence } from "../ui/confidence";
@@ -47,6 +47,15 @@ export function Fields({
   return (
     <section className="card fields" aria-label="Classification">
       <h2 className="card-title">Classification</h2>
+      {classification.hold && (
+        <p className="held" role="note">
+          <Hand aria-hidden="true" />
+          <span>
+            Held for a person: no label is written until somebody says what this issue is.{" "}
+            <bdi>{classification.hold}</bdi>
+          </span>
+        </p>
+      )}
       {shown.map((field) => (
         <FieldRow
           key={field}
@@ -66,9 +75,21 @@ export function Fields({
           <bdi>{classification.reasoning}</bdi>
         </p>
       )}
+      {classification.passedOver.map((passed) => (
+        <p key={passed.plugin} className="passed-over" title={passed.detail}>
+          Without <bdi>{passed.plugin}</bdi>: {WITHOUT[passed.reason]}
+        </p>
+      ))}
     </section>
   );
 }
+
+const WITHOUT: Record<PassedOver["reason"], string> = {
+  unavailable: "it was not available.",
+  slow: "it did not answer in time.",
+  failed: "it failed over this issue.",
+  budget: "the day's budget was spent.",
+};
 
 function FieldRow({
   issue,
@@ -136,11 +157,19 @@ function Source({ answer }: { answer: Answer }) {
   // A person's answer is signed where a plugin's says how sure it is.
   if (answer.source === "human" || answer.plugin === "") return null;
   return (
-    <span className="source" title="The plugin that answered, and its version">
+    <span
+      className="source"
+      title={
+        answer.fallbackFor
+          ? `The plugin that answered in place of ${answer.fallbackFor}, and its version`
+          : "The plugin that answered, and its version"
+      }
+    >
       <Workflow aria-hidden="true" />
       <bdi>
         {answer.plugin}
         {answer.version && `@${answer.version}`}
+        {answer.fallbackFor && ` in place of ${answer.fallbackFor}`}
       </bdi>
     </span>
   );

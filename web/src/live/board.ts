@@ -166,6 +166,7 @@ function lay(issue: Issue, pending: ShownIssue["pending"]): ShownIssue {
       source: "human",
       plugin: "",
       version: "",
+      fallbackFor: "",
       actor: correction.actor,
     };
     fields[field] = answer;
