@@ -155,6 +155,8 @@ func (a *App) describePlugin(p *plugin.Plugin) control.Plugin {
 	switch h.State {
 	case plugin.Running, plugin.Busy:
 		d.State = control.PluginRunning
+	case plugin.Tripped:
+		d.State = control.PluginTripped
 	case plugin.BackingOff:
 		d.State = control.PluginRestarting
 	case plugin.Closed:

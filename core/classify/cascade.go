@@ -355,7 +355,8 @@ func (q *inquiry) insteadOf(f triage.Field) string {
 }
 
 // missed is what becomes of an issue that its classifier gave nothing for. It
-// waits for one that is soon back, and otherwise goes on to the next.
+// waits for one that is soon back, and otherwise goes on to the next; one that
+// fails call after call is not soon back.
 func (w *Worker) missed(q *inquiry, err error) {
 	if q.fault == nil || eventlog.IsPermanent(q.fault) {
 		q.fault = pluginError(err)
@@ -365,8 +366,9 @@ func (w *Worker) missed(q *inquiry, err error) {
 		return
 	}
 	after, away := plugin.RetryAfter(err)
+	u, _ := errors.AsType[*plugin.UnavailableError](err)
 	switch {
-	case away && w.patient(q, after):
+	case away && !(u != nil && u.State == plugin.Tripped) && w.patient(q, after):
 		q.err = eventlog.RetryAfter(after, err)
 	case away:
 		w.passOver(q, triage.PassedUnavailable, err.Error())

@@ -198,6 +198,10 @@ func TestFallback(t *testing.T) {
 		return &plugin.UnavailableError{Plugin: "model", State: plugin.BackingOff, RetryAfter: time.Minute}
 	}
 	check("away for long", f.classified(t), triage.PassedUnavailable)
+	model.fails = func() error {
+		return &plugin.UnavailableError{Plugin: "model", State: plugin.Tripped, RetryAfter: time.Second}
+	}
+	check("failing call after call", f.classified(t), triage.PassedUnavailable)
 
 	says := model.says
 	for what, err := range map[string]error{

@@ -61,6 +61,8 @@ const (
 	PluginStarting   PluginState = "starting"
 	PluginRunning    PluginState = "running"
 	PluginRestarting PluginState = "restarting"
+	// PluginTripped: it fails call after call and is left alone for a while.
+	PluginTripped PluginState = "circuit open"
 	PluginStopped    PluginState = "stopped"
 	PluginDisabled   PluginState = "disabled"
 )

@@ -30,6 +30,10 @@ func (p *Plugin) call(ctx context.Context, method string, timeout time.Duration,
 	}
 	defer p.slots.Release(weight)
 	process, err := p.running()
+	var done func(error)
+	if err == nil {
+		done, err = p.allow()
+	}
 	if err != nil {
 		p.metrics.calls.WithLabelValues(method, "unavailable").Inc()
 		return err
@@ -48,16 +52,31 @@ func (p *Plugin) call(ctx context.Context, method string, timeout time.Duration,
 	p.calls.Add(-1)
 
 	outcome, err := p.judge(ctx, process, method, expired, err)
+	if failure, failed := errors.AsType[*CallError](err); failed {
+		p.fault(failure.Err) // not the CallError, which blames the work at hand
+	}
+	if alone && err != nil {
+		done(errUncounted) // the batch's failure counts already; this one is its item's
+	} else {
+		done(p.counted(process, err))
+	}
 	p.metrics.calls.WithLabelValues(method, outcome).Inc()
 	return err
 }
 
-// acquire waits for a slot, no longer than a call may take twice over.
+// acquire waits for a slot, no longer than a call may take. So that one slow
+// plugin does not gather all that its callers have, few may wait; one that looks
+// for the item that a batch failed over always may.
 func (p *Plugin) acquire(ctx context.Context, weight int64, timeout time.Duration) error {
 	if p.slots.TryAcquire(weight) {
 		return nil
 	}
-	waiting, cancel := context.WithTimeout(ctx, 2*timeout)
+	busy := &UnavailableError{Plugin: p.spec.Name, State: Busy, RetryAfter: time.Second}
+	defer p.waiting.Add(-1)
+	if p.waiting.Add(1) > int64(p.options.MaxWaiting) && weight == 1 {
+		return busy
+	}
+	waiting, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	stop := context.AfterFunc(p.ctx, cancel)
 	defer stop()
@@ -70,7 +89,7 @@ func (p *Plugin) acquire(ctx context.Context, weight int64, timeout time.Duratio
 	if _, err := p.running(); err != nil {
 		return err
 	}
-	return &UnavailableError{Plugin: p.spec.Name, State: Busy, RetryAfter: time.Second}
+	return busy
 }
 
 func (p *Plugin) ended(ctx context.Context) error {

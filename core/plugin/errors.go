@@ -14,8 +14,8 @@ var ErrUnavailable = errors.New("plugin unavailable")
 var ErrUnsupported = errors.New("the plugin does not offer this")
 
 // UnavailableError says that the plugin cannot be asked just now: its process
-// is starting, waits out a back-off or is closed, its slots are taken, or the
-// plugin itself asked to be left alone for a while. Wait RetryAfter and ask
+// is starting, waits out a back-off or is closed, its slots are taken, it failed
+// call after call, or it asked to be left alone for a while. Wait RetryAfter and ask
 // again; the attempt does not count against the work. errors.Is finds ErrUnavailable.
 type UnavailableError struct {
 	Plugin string

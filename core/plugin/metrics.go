@@ -11,6 +11,8 @@ import (
 type metrics struct {
 	up            prometheus.Gauge
 	inFlight      prometheus.Gauge
+	open          prometheus.Gauge
+	opened        prometheus.Counter
 	restarts      *prometheus.CounterVec // by reason
 	duration      prometheus.ObserverVec // by method
 	calls         *prometheus.CounterVec // by method and outcome
@@ -41,6 +43,8 @@ func newMetrics(r prometheus.Registerer, plugin string) (*metrics, error) {
 	m := &metrics{
 		up:            gauge("up", "1 while the plugin's process runs and is configured.").With(own),
 		inFlight:      gauge("calls_in_flight", "Calls to the plugin in progress.").With(own),
+		open:          gauge("circuit_open", "1 while the plugin is left alone because call after call failed.").With(own),
+		opened:        counter("circuit_opened_total", "How often the plugin was left alone because call after call failed.").With(own),
 		restarts:      counter("restarts_total", "How often the plugin's process ended or failed to start and is started anew.", "reason").MustCurryWith(own),
 		duration:      duration.MustCurryWith(own),
 		calls:         counter("calls_total", "Calls to the plugin.", "method", "outcome").MustCurryWith(own),

@@ -66,9 +66,11 @@ type Options struct {
 	// StopTimeout is how long the process may take to end by itself when it is
 	// closed, before it is killed. 2 seconds unless set.
 	StopTimeout time.Duration
-	// MaxConcurrent bounds the calls in progress; further ones wait. Twice
-	// GOMAXPROCS unless set.
+	// MaxConcurrent bounds the calls in progress, and MaxWaiting those that wait
+	// for their turn; further ones are refused at once. Twice GOMAXPROCS and
+	// eight times that unless set.
 	MaxConcurrent int
+	MaxWaiting    int
 	// MaxBatch bounds the items of one call; the plugin's own bound counts too. 256 unless set.
 	MaxBatch int
 	// MinBackoff and MaxBackoff bound the wait before a restart: it doubles
@@ -78,6 +80,9 @@ type Options struct {
 	MinBackoff  time.Duration
 	MaxBackoff  time.Duration
 	StableAfter time.Duration
+	// Cooldown is how long a plugin is left alone that failed call after call;
+	// then one call shows whether it is well again. 10 seconds unless set.
+	Cooldown time.Duration
 	// PingInterval is how often an idle process is asked for a sign of life; two
 	// missing in a row get it killed and restarted. 5 seconds unless set.
 	PingInterval time.Duration
@@ -100,9 +105,13 @@ func (o Options) withDefaults() Options {
 	set(&o.MinBackoff, 50*time.Millisecond)
 	set(&o.MaxBackoff, 30*time.Second)
 	set(&o.StableAfter, 10*time.Second)
+	set(&o.Cooldown, 10*time.Second)
 	set(&o.PingInterval, 5*time.Second)
 	if o.MaxConcurrent <= 0 {
 		o.MaxConcurrent = 2 * runtime.GOMAXPROCS(0)
+	}
+	if o.MaxWaiting <= 0 {
+		o.MaxWaiting = 8 * o.MaxConcurrent
 	}
 	if o.MaxBatch <= 0 {
 		o.MaxBatch = 256
@@ -145,6 +154,9 @@ const (
 	BackingOff State = "backing off"
 	Busy       State = "busy"
 	Closed     State = "closed"
+	// Tripped: the process runs, but fails call after call and is left alone
+	// (see Options.Cooldown).
+	Tripped State = "circuit open"
 )
 
 // Health is a plugin's state for people and monitoring.
@@ -170,7 +182,9 @@ type Plugin struct {
 	metrics *metrics
 	redact  *redactor
 	slots   *semaphore.Weighted
+	breaker *breaker
 	calls   atomic.Int64  // in progress
+	waiting atomic.Int64  // for a slot
 	nextID  atomic.Uint64 // of items, never used twice
 
 	runDir  string // holds the sockets, and HOME where the spec names none
@@ -190,6 +204,8 @@ type Plugin struct {
 	settings    json.RawMessage
 	restarts    int
 	lastErr     error
+	open        bool      // the circuit
+	tried       time.Time // when the next call shows whether the plugin is well
 }
 
 // Launch starts a plugin and waits until it runs. Where its first start fails,
@@ -263,6 +279,7 @@ func newPlugin(spec Spec, options Options) (*Plugin, error) {
 		changed:  make(chan struct{}),
 		settings: spec.Settings,
 	}
+	p.breaker = p.newBreaker()
 	return p, nil
 }
 
@@ -285,6 +302,9 @@ func (p *Plugin) Health() Health {
 	h := Health{Name: p.spec.Name, State: p.state, Since: p.since, Version: p.description.Version, Restarts: p.restarts}
 	if p.current != nil {
 		h.PID = p.current.pid()
+	}
+	if h.State == Running && p.open {
+		h.State = Tripped
 	}
 	if p.lastErr != nil {
 		h.LastError = p.lastErr.Error()

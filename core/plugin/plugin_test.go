@@ -420,6 +420,82 @@ func TestConcurrencyIsBounded(t *testing.T) {
 	}
 }
 
+// Those who would wait beyond the bound are told at once.
+func TestWaitingIsBounded(t *testing.T) {
+	p := launch(t, "sdk", Options{MaxConcurrent: 1, MaxWaiting: 1, CallTimeout: 30 * time.Second})
+	ctx, stop := context.WithCancel(context.Background())
+	var calls sync.WaitGroup
+	for range 2 {
+		calls.Go(func() { _, _ = p.Classify(ctx, items("sleep")) })
+	}
+	eventually(t, "one call is in progress and one waits", func() bool { return p.calls.Load() == 1 && p.waiting.Load() == 1 })
+	_, err := p.Classify(limited(t), items("third"))
+	if e, ok := errors.AsType[*UnavailableError](err); !ok || e.State != Busy {
+		t.Errorf("%v", err)
+	}
+	stop()
+	calls.Wait()
+	if out := classify(t, p, "fourth"); out[0].Err != nil {
+		t.Error(out[0].Err)
+	}
+}
+
+// A plugin that fails call after call is left alone, and asked again after a while.
+func TestBreaker(t *testing.T) {
+	p := launch(t, "raw", Options{Cooldown: time.Second})
+	trips := func() {
+		t.Helper()
+		for range failuresInRow {
+			if p.Health().State == Tripped {
+				return
+			}
+			_, _ = p.Classify(limited(t), items("status"))
+		}
+		if p.Health().State != Tripped {
+			t.Fatalf("the circuit is closed after %d failures: %+v", failuresInRow, p.Health())
+		}
+	}
+	trips()
+	pid := p.Health().PID
+	_, err := p.Classify(limited(t), items("fine"))
+	if e, ok := errors.AsType[*UnavailableError](err); !ok || e.State != Tripped || e.RetryAfter <= 0 || !strings.Contains(err.Error(), "I am confused") {
+		t.Errorf("%v", err)
+	}
+	if got := counted(p.metrics.open); got != 1 {
+		t.Errorf("circuit_open is %v", got)
+	}
+	eventually(t, "it answers again", func() bool {
+		out, err := p.Classify(limited(t), items("fine"))
+		return err == nil && out[0].Err == nil
+	})
+	if h := p.Health(); h.State != Running || h.PID != pid || counted(p.metrics.opened) != 1 || counted(p.metrics.open) != 0 {
+		t.Errorf("%+v", h)
+	}
+	// One success does not make it forget how to trip.
+	trips()
+}
+
+// What takes a process with it counts once, however many calls were in progress.
+func TestBreakerCountsACrashOnce(t *testing.T) {
+	p := launch(t, "sdk", Options{MaxConcurrent: 2 * failuresInRow, MinBackoff: time.Millisecond})
+	var calls sync.WaitGroup
+	ctx, stop := context.WithCancel(limited(t))
+	for range 2*failuresInRow - 1 {
+		calls.Go(func() { _, _ = p.Classify(ctx, items("sleep")) })
+	}
+	eventually(t, "the calls are in progress", func() bool { return p.calls.Load() == 2*failuresInRow-1 })
+	before := p.Health()
+	if err := syscall.Kill(before.PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "another process runs", func() bool { h := p.Health(); return h.PID != 0 && h.PID != before.PID })
+	stop()
+	calls.Wait()
+	if got := counted(p.metrics.opened); got != 0 {
+		t.Errorf("the circuit opened after one crash")
+	}
+}
+
 func TestAnswersAreChecked(t *testing.T) {
 	p := launch(t, "raw", Options{})
 	out := classify(t, p, "values")[0]
@@ -892,11 +968,11 @@ func TestHostKilled(t *testing.T) {
 	eventually(t, "the plugin is gone", func() bool { return ended(pid) })
 }
 
-// counted reads a counter.
+// counted reads a counter or a gauge.
 func counted(m prometheus.Metric) float64 {
 	var d dto.Metric
 	if m.Write(&d) != nil {
 		return -1
 	}
-	return d.GetCounter().GetValue()
+	return d.GetCounter().GetValue() + d.GetGauge().GetValue()
 }

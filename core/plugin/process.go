@@ -29,6 +29,8 @@ type process struct {
 	started     time.Time
 	// answered tells that it was of use at least once.
 	answered atomic.Bool
+	// blamed tells that its end counts already (see breaker).
+	blamed atomic.Bool
 	// heard is when it last answered a call or a ping, in Unix nanoseconds.
 	heard atomic.Int64
 

@@ -6,6 +6,7 @@ const TONES: Record<string, string> = {
   running: "green",
   starting: "yellow",
   restarting: "red",
+  "circuit open": "red",
   stopped: "red",
 };
 

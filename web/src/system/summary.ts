@@ -16,7 +16,7 @@ export interface PluginSummary {
   lastError: string;
 }
 
-const WORST_FIRST = ["restarting", "stopped", "starting"];
+const WORST_FIRST = ["restarting", "circuit open", "stopped", "starting"];
 
 /** Every plugin that runs somewhere or that an operator decided on, by name. */
 export function summarizePlugins(system: System): PluginSummary[] {
