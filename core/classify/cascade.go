@@ -368,7 +368,7 @@ func (w *Worker) missed(q *inquiry, err error) {
 	after, away := plugin.RetryAfter(err)
 	u, _ := errors.AsType[*plugin.UnavailableError](err)
 	switch {
-	case away && !(u != nil && u.State == plugin.Tripped) && w.patient(q, after):
+	case away && (u == nil || u.State != plugin.Tripped) && w.patient(q, after):
 		q.err = eventlog.RetryAfter(after, err)
 	case away:
 		w.passOver(q, triage.PassedUnavailable, err.Error())
