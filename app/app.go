@@ -23,6 +23,7 @@ import (
 	"github.com/dispatchai/dispatchai/app/ingress"
 	"github.com/dispatchai/dispatchai/app/relay"
 	"github.com/dispatchai/dispatchai/core/classify"
+	"github.com/dispatchai/dispatchai/core/confine"
 	"github.com/dispatchai/dispatchai/core/eventlog"
 	"github.com/dispatchai/dispatchai/core/github"
 	"github.com/dispatchai/dispatchai/core/label"
@@ -229,6 +230,10 @@ func (a *App) openWorkers() (err error) {
 
 func (a *App) openClassify() error {
 	o := a.options
+	hosting, err := o.hosting(confine.Probe(), a.logger, a.registry)
+	if err != nil {
+		return err
+	}
 	classifiers := make([]classify.Classifier, 0, len(o.plugins))
 	for _, choice := range o.plugins {
 		spec, err := pluginSpec(choice, a.backends)
@@ -236,7 +241,7 @@ func (a *App) openClassify() error {
 			return err
 		}
 		spec.WorkDir = filepath.Join(o.DataDir, "plugins", choice.name)
-		p, err := plugin.Start(spec, plugin.Options{Logger: a.logger, Registerer: a.registry, CallTimeout: o.PluginTimeout})
+		p, err := plugin.Start(spec, hosting)
 		if err != nil {
 			return fmt.Errorf("DISPATCHAI_PLUGINS: %w", err)
 		}
@@ -311,19 +316,6 @@ func newGitHubClient(o Options, b Backends, logger *slog.Logger, r prometheus.Re
 		APIURL: o.GitHubAPIURL, AppID: o.AppID, PrivateKey: o.privateKey, UserAgent: "DispatchAI/" + b.Version,
 		Logger: logger, Registerer: r,
 	})
-}
-
-// pluginSpec says how to run a plugin that the options name.
-func pluginSpec(choice pluginChoice, b Backends) (plugin.Spec, error) {
-	spec := plugin.Spec{Name: choice.name, Path: choice.path, Reattach: choice.reattach, Settings: choice.settings}
-	if choice.path == "" && choice.reattach == "" {
-		path, args, ok := b.BuiltIn(choice.name)
-		if !ok {
-			return spec, fmt.Errorf("DISPATCHAI_PLUGINS: there is no built-in plugin %q; write %s=/path/to/executable for your own", choice.name, choice.name)
-		}
-		spec.Path, spec.Args = path, args
-	}
-	return spec, nil
 }
 
 func (a *App) consume(cc eventlog.ConsumerConfig) error {

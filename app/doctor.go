@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/dispatchai/dispatchai/core/confine"
 	"github.com/dispatchai/dispatchai/core/eventlog"
 	"github.com/dispatchai/dispatchai/core/plugin"
 )
@@ -165,7 +166,12 @@ func (d *diagnosis) plugin(ctx context.Context, choice pluginChoice) (string, er
 	if err != nil {
 		return "", err
 	}
-	p, err := plugin.Launch(ctx, spec, plugin.Options{Logger: d.logger, Registerer: prometheus.NewRegistry()})
+	strength := confine.Probe()
+	hosting, err := d.options.hosting(strength, d.logger, prometheus.NewRegistry())
+	if err != nil {
+		return "", err
+	}
+	p, err := plugin.Launch(ctx, spec, hosting)
 	if err != nil {
 		// That it would be started again is no news here; why it had to be is.
 		var unavailable *plugin.UnavailableError
@@ -180,5 +186,5 @@ func (d *diagnosis) plugin(ctx context.Context, choice pluginChoice) (string, er
 	for i, f := range about.Fields {
 		fields[i] = string(f)
 	}
-	return fmt.Sprintf("%s %s starts; sets %s", about.Name, about.Version, strings.Join(fields, ", ")), nil
+	return fmt.Sprintf("%s %s starts; sets %s; is confined with %s", about.Name, about.Version, strings.Join(fields, ", "), hosting.Confinement), nil
 }

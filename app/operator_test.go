@@ -102,7 +102,7 @@ func TestDoctor(t *testing.T) {
 		t.Fatal(err)
 	}
 	crasher := filepath.Join(t.TempDir(), "crasher")
-	if err := os.WriteFile(crasher, []byte("#!/bin/sh\nprintf 'no model: \\033[31mfetch it first\\n' >&2\nexit 3\n"), 0o700); err != nil {
+	if err := os.WriteFile(crasher, []byte("#!/bin/sh\nprintf 'no model: \\033[31mfetch it first\\n' >&2\nexit 3\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {

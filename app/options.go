@@ -63,6 +63,10 @@ type Options struct {
 	// PluginPatience is how long an issue waits for a classifier that another one
 	// could stand in for.
 	PluginPatience time.Duration `env:"DISPATCHAI_PLUGIN_PATIENCE" envDefault:"10s"`
+	// PluginConfinement is auto, required or off (see ConfineAuto), PluginMemoryMB the
+	// memory that each plugin may take, in MiB; 0 does not bound it.
+	PluginConfinement string `env:"DISPATCHAI_PLUGIN_CONFINEMENT" envDefault:"auto"`
+	PluginMemoryMB    int64  `env:"DISPATCHAI_PLUGIN_MEMORY_MB" envDefault:"1024"`
 	// DailyBudgetUSD and RepositoryDailyBudgetUSD bound what answers may cost on one
 	// day (UTC), in all and for each repository; 0 is no bound.
 	DailyBudgetUSD           float64 `env:"DISPATCHAI_DAILY_BUDGET_USD"`
@@ -420,6 +424,12 @@ func (o *Options) validatePlugins(fault faultFunc) {
 	}
 	if o.PluginPatience < 100*time.Millisecond {
 		fault("DISPATCHAI_PLUGIN_PATIENCE", "%s is shorter than 100ms, in which few classifiers answer", o.PluginPatience)
+	}
+	if !slices.Contains([]string{ConfineAuto, ConfineRequired, ConfineOff}, o.PluginConfinement) {
+		fault("DISPATCHAI_PLUGIN_CONFINEMENT", "%q is not possible; there are auto, required and off", o.PluginConfinement)
+	}
+	if o.PluginMemoryMB != 0 && (o.PluginMemoryMB < 64 || o.PluginMemoryMB > 1<<20) {
+		fault("DISPATCHAI_PLUGIN_MEMORY_MB", "%d MiB is too little for a plugin, or more than a machine has; 0 is no bound", o.PluginMemoryMB)
 	}
 	budget := func(variable string, amount float64) {
 		if !(amount >= 0 && amount <= 1e9) {

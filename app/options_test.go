@@ -130,6 +130,8 @@ func TestOptionsFaults(t *testing.T) {
 				"DISPATCHAI_SWEEP_INTERVAL: 1ms is shorter than a second\n" +
 				"DISPATCHAI_RECONCILE_INTERVAL: 1s is shorter than a minute\n" +
 				"DISPATCHAI_REDELIVERIES_PER_MINUTE: 0 is not at least 1"},
+		{"confinement", func(o *app.Options) { o.PluginConfinement = "some" }, `DISPATCHAI_PLUGIN_CONFINEMENT: "some" is not possible; there are auto, required and off`},
+		{"memory", func(o *app.Options) { o.PluginMemoryMB = 63 }, "DISPATCHAI_PLUGIN_MEMORY_MB: 63 MiB is too little for a plugin, or more than a machine has; 0 is no bound"},
 		{"patience", func(o *app.Options) { o.PluginPatience = 0 }, "DISPATCHAI_PLUGIN_PATIENCE: 0s is shorter than 100ms, in which few classifiers answer"},
 		{"budget", func(o *app.Options) { o.DailyBudgetUSD = -1 }, "DISPATCHAI_DAILY_BUDGET_USD: -1 is not an amount of US dollars; give one above 0, or leave it unset for no bound"},
 		{"repository's budget", func(o *app.Options) { o.RepositoryDailyBudgetUSD = math.NaN() }, "DISPATCHAI_REPOSITORY_DAILY_BUDGET_USD: NaN is not an amount of US dollars; give one above 0, or leave it unset for no bound"},
@@ -160,6 +162,7 @@ func TestOptionsFaults(t *testing.T) {
 			"DISPATCHAI_PLUGINS: no plugin is named; the built-in one is called rules",
 			"DISPATCHAI_PLUGIN_TIMEOUT: 0s is shorter than a second",
 			"DISPATCHAI_PLUGIN_PATIENCE: 0s is shorter than 100ms, in which few classifiers answer",
+			`DISPATCHAI_PLUGIN_CONFINEMENT: "" is not possible; there are auto, required and off`,
 			`DISPATCHAI_BACKFILL_ON_INSTALL: "" is not possible; there are none, open and all`,
 			"DISPATCHAI_SWEEP_INTERVAL: 0s is shorter than a second",
 			"DISPATCHAI_RECONCILE_INTERVAL: 0s is shorter than a minute",

@@ -12,9 +12,12 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/dispatchai/dispatchai/core/confine"
 )
 
 func main() {
+	confine.Enter()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// A second signal ends the process at once: everything acknowledged is durable.
 	context.AfterFunc(ctx, stop)

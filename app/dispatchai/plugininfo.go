@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dispatchai/dispatchai/app"
+	"github.com/dispatchai/dispatchai/core/confine"
 	"github.com/dispatchai/dispatchai/core/plugin"
 	"github.com/dispatchai/dispatchai/core/triage"
 )
@@ -44,7 +45,7 @@ func pluginInfoCommand() *cobra.Command {
 			"of a built-in plugin, or reattach:FILE for a plugin that waits under a debugger.",
 		Args: pluginArgs,
 		RunE: func(c *cobra.Command, args []string) (err error) {
-			t, err := plugin.Try(c.Context(), trialSpec(args[0], args[1:]), plugin.Options{Logger: newLogger(c.ErrOrStderr(), slogWarn)})
+			t, err := plugin.Try(c.Context(), trialSpec(args[0], args[1:]), plugin.Options{Logger: newLogger(c.ErrOrStderr(), slogWarn), Confinement: confine.Probe()})
 			if err != nil {
 				return err
 			}

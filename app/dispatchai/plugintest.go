@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/dispatchai/dispatchai/core/confine"
 	"github.com/dispatchai/dispatchai/core/plugin"
 	"github.com/dispatchai/dispatchai/plugins/sdk/sdktest"
 )
@@ -99,8 +100,9 @@ func testPlugin(ctx context.Context, name string, spec plugin.Spec, options sdkt
 			fmt.Fprintf(progress, "         - %s\n", clean(f, 1000))
 		}
 	}
+	confinement := confine.Probe()
 	sdktest.CheckPlugin(ctx, func(ctx context.Context) (*sdktest.Plugin, error) {
-		t, err := plugin.Try(ctx, spec, plugin.Options{Logger: logger})
+		t, err := plugin.Try(ctx, spec, plugin.Options{Logger: logger, Confinement: confinement})
 		if err != nil {
 			return nil, err
 		}

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/dispatchai/dispatchai/core/confine"
 	"github.com/dispatchai/dispatchai/plugins/sdk"
 	pb "github.com/dispatchai/dispatchai/proto/dispatchai/classifier/v1"
 )
@@ -27,6 +28,7 @@ import (
 const asPlugin = "run-as-plugin"
 
 func TestMain(m *testing.M) {
+	confine.Enter()
 	switch {
 	case len(os.Args) > 2 && os.Args[1] == asPlugin:
 		if os.Args[2] == "fine" {

@@ -62,9 +62,9 @@ const (
 	PluginRunning    PluginState = "running"
 	PluginRestarting PluginState = "restarting"
 	// PluginTripped: it fails call after call and is left alone for a while.
-	PluginTripped PluginState = "circuit open"
-	PluginStopped    PluginState = "stopped"
-	PluginDisabled   PluginState = "disabled"
+	PluginTripped  PluginState = "circuit open"
+	PluginStopped  PluginState = "stopped"
+	PluginDisabled PluginState = "disabled"
 )
 
 // Plugin is a plugin as one process runs it.

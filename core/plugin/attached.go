@@ -47,7 +47,7 @@ func (a *attached) connect() (*grpc.ClientConn, int, error) {
 		}
 	}
 	if protocol == 0 {
-		return nil, 0, errors.New(protocolFault(versionList(a.settings.Protocols)))
+		return nil, 0, errors.New(notGreeted + protocolFault(versionList(a.settings.Protocols)))
 	}
 	conn, err := grpc.NewClient("passthrough:plugin", append(dialOptions(),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
@@ -62,10 +62,10 @@ func (a *attached) connect() (*grpc.ClientConn, int, error) {
 	conn.Connect()
 	for state := conn.GetState(); state != connectivity.Ready; state = conn.GetState() {
 		if state == connectivity.TransientFailure {
-			return nil, 0, fmt.Errorf("nothing answers on the socket %s; start the plugin again with %s=1", a.settings.Socket, sdk.DebugKey)
+			return nil, 0, fmt.Errorf(notGreeted+"nothing answers on the socket %s; start the plugin again with %s=1", a.settings.Socket, sdk.DebugKey)
 		}
 		if !conn.WaitForStateChange(a.ctx, state) {
-			return nil, 0, errors.New("it was given up before it answered")
+			return nil, 0, errors.New(notGreeted + "it was given up before it answered")
 		}
 	}
 	a.watched = true

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"github.com/hashicorp/go-plugin/runner"
 	"google.golang.org/grpc"
 
+	"github.com/dispatchai/dispatchai/core/confine"
 	"github.com/dispatchai/dispatchai/plugins/sdk"
 	pb "github.com/dispatchai/dispatchai/proto/dispatchai/classifier/v1"
 )
@@ -29,26 +31,30 @@ type launched struct {
 	*processRunner
 	client *goplugin.Client
 	output *output
+	unfit  error // why there cannot be a process
 }
+
+// notGreeted begins what is said of a plugin that could not be connected to.
+const notGreeted = "it did not greet as a DispatchAI plugin: "
 
 func (p *Plugin) launched() *launched {
 	out := newOutput(p.log, p.redact, p.metrics)
-	run := &processRunner{
-		path:   p.spec.Path,
-		args:   p.spec.Args,
-		dir:    p.workDir,
-		extra:  out.writer("stdout"),
-		exited: make(chan struct{}),
-	}
+	run := &processRunner{extra: out.writer("stdout"), exited: make(chan struct{})}
 	versions := make(map[int]goplugin.PluginSet)
 	for _, v := range protocols() {
 		versions[v] = goplugin.PluginSet{"classifier": dispenser{}}
 	}
-	client := goplugin.NewClient(&goplugin.ClientConfig{
+	l := &launched{processRunner: run, output: out}
+	l.client = goplugin.NewClient(&goplugin.ClientConfig{
 		HandshakeConfig:  goplugin.HandshakeConfig{MagicCookieKey: sdk.CookieKey, MagicCookieValue: sdk.CookieValue},
 		VersionedPlugins: versions,
 		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, sockets string) (runner.Runner, error) {
-			run.env, run.sockets = append(p.environment(), cmd.Env...), sockets
+			run.sockets = sockets
+			run.cmd, l.unfit = p.confined(append(p.environment(), cmd.Env...), sockets)
+			if l.unfit != nil {
+				close(run.exited)
+				return nil, l.unfit
+			}
 			return run, nil
 		},
 		AllowedProtocols: []goplugin.Protocol{goplugin.ProtocolGRPC},
@@ -62,8 +68,25 @@ func (p *Plugin) launched() *launched {
 		SyncStderr:      out.writer("stderr"),
 		GRPCDialOptions: dialOptions(),
 	})
-	return &launched{processRunner: run, client: client, output: out}
+	return l
 }
+
+// confined is the command of the plugin's process.
+func (p *Plugin) confined(env []string, sockets string) (*exec.Cmd, error) {
+	writes := []string{sockets}
+	if p.proxy != nil {
+		writes = append(writes, filepath.Dir(p.proxyAddress()))
+	}
+	return p.options.Confinement.Command(confine.Program{
+		Name: p.spec.Name, Path: p.spec.Path, Args: p.spec.Args, Env: env,
+		Home: p.workDir, Room: p.runDir, Writes: writes, Hidden: p.options.Hidden,
+		MemoryBytes: dataPerMemory * p.options.MemoryBytes,
+	})
+}
+
+// dataPerMemory is how much more a process may reserve than use: runtimes reserve
+// in advance.
+const dataPerMemory = 8
 
 // dialOptions are the protocol's bounds. The windows let a whole batch through
 // without a pause for credit.
@@ -82,11 +105,14 @@ func dialOptions() []grpc.DialOption {
 func (l *launched) connect() (*grpc.ClientConn, int, error) {
 	protocol, err := l.client.Client()
 	if err != nil {
-		return nil, 0, errors.New(handshakeFault(err))
+		if l.unfit != nil {
+			return nil, 0, l.unfit
+		}
+		return nil, 0, errors.New(notGreeted + handshakeFault(err))
 	}
 	connection, ok := protocol.(*goplugin.GRPCClient)
 	if !ok {
-		return nil, 0, errors.New("it does not speak gRPC")
+		return nil, 0, errors.New(notGreeted + "it does not speak gRPC")
 	}
 	return connection.Conn, l.client.NegotiatedVersion(), nil
 }

@@ -1,14 +1,18 @@
 package plugin
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math"
+	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +22,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/dispatchai/dispatchai/core/confine"
 	"github.com/dispatchai/dispatchai/plugins/sdk"
 	pb "github.com/dispatchai/dispatchai/proto/dispatchai/classifier/v1"
 )
@@ -27,6 +32,7 @@ import (
 const asPlugin = "run-as-plugin"
 
 func TestMain(m *testing.M) {
+	confine.Enter()
 	if len(os.Args) > 2 && os.Args[1] == asPlugin {
 		if err := runAs(os.Args[2]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -163,6 +169,27 @@ func (s *subject) Classify(ctx context.Context, r sdk.Request) (sdk.Result, erro
 				return sdk.Result{}, err
 			}
 		}
+	case "dial", "connect":
+		dial := sdk.Dial
+		if word == "dial" {
+			dial = (&net.Dialer{}).DialContext
+		}
+		c, err := dial(ctx, "tcp", rest)
+		if err != nil {
+			return sdk.Result{}, err
+		}
+		defer func() { _ = c.Close() }()
+		if _, err := fmt.Fprintln(c, "ping"); err != nil {
+			return sdk.Result{}, err
+		}
+		answer, err := bufio.NewReader(c).ReadString('\n')
+		return sdk.Result{Reasoning: answer}, err
+	case "gorge":
+		taken := make([]byte, 0, 1<<30)
+		for ctx.Err() == nil && len(taken) < cap(taken) {
+			taken = append(taken, bytes.Repeat([]byte{1}, 1<<20)...)
+		}
+		runtime.KeepAlive(taken)
 	case "size":
 		return sdk.Result{Reasoning: fmt.Sprint(len(r.Issue.Title), len(r.Issue.Body), r.Issue.Truncated)}, nil
 	case "greeting":

@@ -11,10 +11,12 @@ import (
 type metrics struct {
 	up            prometheus.Gauge
 	inFlight      prometheus.Gauge
+	memory        prometheus.Gauge
 	open          prometheus.Gauge
 	opened        prometheus.Counter
 	restarts      *prometheus.CounterVec // by reason
 	duration      prometheus.ObserverVec // by method
+	connections   *prometheus.CounterVec // by outcome
 	calls         *prometheus.CounterVec // by method and outcome
 	items         *prometheus.CounterVec // by outcome
 	dropped       *prometheus.CounterVec // by field and reason
@@ -43,10 +45,12 @@ func newMetrics(r prometheus.Registerer, plugin string) (*metrics, error) {
 	m := &metrics{
 		up:            gauge("up", "1 while the plugin's process runs and is configured.").With(own),
 		inFlight:      gauge("calls_in_flight", "Calls to the plugin in progress.").With(own),
+		memory:        gauge("memory_bytes", "Resident memory of the plugin with all processes that it started; Linux only.").With(own),
 		open:          gauge("circuit_open", "1 while the plugin is left alone because call after call failed.").With(own),
 		opened:        counter("circuit_opened_total", "How often the plugin was left alone because call after call failed.").With(own),
 		restarts:      counter("restarts_total", "How often the plugin's process ended or failed to start and is started anew.", "reason").MustCurryWith(own),
 		duration:      duration.MustCurryWith(own),
+		connections:   counter("connections_total", "Connections that the plugin wanted to hosts.", "outcome").MustCurryWith(own),
 		calls:         counter("calls_total", "Calls to the plugin.", "method", "outcome").MustCurryWith(own),
 		items:         counter("items_total", "Issues given to the plugin.", "outcome").MustCurryWith(own),
 		dropped:       counter("answers_dropped_total", "Answers of the plugin, or parts of them, that the host did not accept.", "field", "reason").MustCurryWith(own),

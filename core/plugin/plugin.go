@@ -4,8 +4,8 @@
 // repository's own options before a caller sees it.
 //
 // A plugin's process inherits nothing but PATH; HOME and TMPDIR are private
-// directories. It speaks gRPC over a Unix socket in a directory that only this
-// user can enter.
+// directories. It speaks gRPC over a Unix socket in a directory that nobody else
+// can enter, and is confined as far as the system allows (see Options.Confinement).
 package plugin
 
 import (
@@ -26,6 +26,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/dispatchai/dispatchai/core/confine"
 	"github.com/dispatchai/dispatchai/core/triage"
 	"github.com/dispatchai/dispatchai/plugins/sdk"
 )
@@ -47,6 +48,9 @@ type Spec struct {
 	// secrets (key, token, secret, password, credential) are struck from
 	// whatever the plugin logs or answers.
 	Settings json.RawMessage
+	// Hosts are what it may speak to, by a proxy of the host (see sdk.HTTPTransport).
+	// Where it is confined to namespaces it has no other network.
+	Hosts []Host
 	// WorkDir is the plugin's working directory and HOME, made (mode 0700)
 	// where it is missing and kept afterwards. Empty: a temporary one, removed by Close.
 	WorkDir string
@@ -86,6 +90,14 @@ type Options struct {
 	// PingInterval is how often an idle process is asked for a sign of life; two
 	// missing in a row get it killed and restarted. 5 seconds unless set.
 	PingInterval time.Duration
+	// Confinement is what keeps the plugin to its own (see confine.Probe); the zero
+	// value nothing but its environment. The program that hosts it must begin with
+	// confine.Enter. Hidden are the host's files and directories that it must not see.
+	Confinement confine.Strength
+	Hidden      []string
+	// MemoryBytes bounds the memory of the plugin with all processes that it starts:
+	// one that takes more is killed and restarted. Linux only; 0 does not bound it.
+	MemoryBytes int64
 	// Models gives the models to load after every start of a plugin that
 	// learns, before it is asked anything. An error among them is logged and
 	// does not keep the plugin from running.
@@ -183,6 +195,7 @@ type Plugin struct {
 	redact  *redactor
 	slots   *semaphore.Weighted
 	breaker *breaker
+	proxy   *proxy        // nil where it may speak to nobody
 	calls   atomic.Int64  // in progress
 	waiting atomic.Int64  // for a slot
 	nextID  atomic.Uint64 // of items, never used twice
@@ -254,11 +267,7 @@ func newPlugin(spec Spec, options Options) (*Plugin, error) {
 	if workDir == "" {
 		workDir = filepath.Join(runDir, "home")
 	}
-	err = privateDir(workDir)
-	if err == nil {
-		err = privateDir(filepath.Join(workDir, "tmp"))
-	}
-	if err != nil {
+	if err := os.MkdirAll(filepath.Join(workDir, "tmp"), 0o700); err != nil {
 		return nil, errors.Join(fmt.Errorf("plugin %s: make its working directory: %w", spec.Name, err), os.RemoveAll(runDir))
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -280,6 +289,11 @@ func newPlugin(spec Spec, options Options) (*Plugin, error) {
 		settings: spec.Settings,
 	}
 	p.breaker = p.newBreaker()
+	if len(spec.Hosts) > 0 {
+		if p.proxy, err = p.openProxy(runDir); err != nil {
+			return nil, errors.Join(fmt.Errorf("plugin %s: open its way to the network: %w", spec.Name, err), p.removeRunDir())
+		}
+	}
 	return p, nil
 }
 
@@ -350,6 +364,9 @@ func (p *Plugin) Close() error {
 }
 
 func (p *Plugin) removeRunDir() error {
+	if p.proxy != nil {
+		_ = p.proxy.Close()
+	}
 	if err := os.RemoveAll(p.runDir); err != nil {
 		return fmt.Errorf("plugin %s: remove its private directory: %w", p.spec.Name, err)
 	}
@@ -426,19 +443,7 @@ func newRunDir() (string, error) {
 	return "", fmt.Errorf("make a private directory for the plugin's socket (set TMPDIR to a short writable path): %w", errors.Join(faults...))
 }
 
-// privateDir makes a directory, and takes it from others where it was theirs to enter.
-func privateDir(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	return os.Chmod(dir, 0o700)
-}
-
-// environment is all that a plugin sees of the host's environment.
+// environment is all that a plugin sees of the host's environment; its home is added.
 func (p *Plugin) environment() []string {
-	return []string{
-		"PATH=" + os.Getenv("PATH"),
-		"HOME=" + p.workDir,
-		"TMPDIR=" + filepath.Join(p.workDir, "tmp"),
-	}
+	return append([]string{"PATH=" + os.Getenv("PATH")}, p.network()...)
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
+	"github.com/dispatchai/dispatchai/core/confine"
 	"github.com/dispatchai/dispatchai/core/triage"
 	"github.com/dispatchai/dispatchai/plugins/sdk"
 )
@@ -975,4 +976,55 @@ func counted(m prometheus.Metric) float64 {
 		return -1
 	}
 	return d.GetCounter().GetValue() + d.GetGauge().GetValue()
+}
+
+// A plugin that takes more memory than it may is ended, and the next one is well.
+func TestMemoryIsBounded(t *testing.T) {
+	if memoryOf(os.Getpid()) == 0 {
+		t.Skip("the memory of processes is not known here")
+	}
+	p := launch(t, "sdk", Options{MemoryBytes: 400 << 20, MinBackoff: time.Millisecond})
+	out := classify(t, p, "gorge", "fine")
+	if e, ok := errors.AsType[*CallError](out[0].Err); !ok || e.How != Crashed {
+		t.Errorf("it got what it wanted: %+v", out[0])
+	}
+	if out[1].Err != nil {
+		t.Error(out[1].Err)
+	}
+	if h := p.Health(); !strings.Contains(h.LastError, "too much memory") || h.Restarts == 0 {
+		t.Errorf("%+v", h)
+	}
+}
+
+// A confined plugin works like any other: through restarts, with its home kept.
+func TestConfined(t *testing.T) {
+	strength := confine.Probe()
+	if strength == (confine.Strength{}) {
+		t.Skip("nothing can be enforced here")
+	}
+	data := t.TempDir()
+	p, err := Launch(limited(t), Spec{Name: "confined", Path: self(t), Args: []string{asPlugin, "child"}, WorkDir: filepath.Join(data, "plugins", "confined")},
+		Options{Confinement: strength, Hidden: []string{data}, MemoryBytes: 1 << 30, MinBackoff: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	for range 2 {
+		pid := p.Health().PID
+		out := classify(t, p, "environment", "child", "fine")
+		for _, o := range out {
+			if o.Err != nil {
+				t.Fatal(o.Err)
+			}
+		}
+		if strings.Contains(out[0].Reasoning, "DISPATCHAI_CONFINE") || strength.Namespaces && strings.Contains(out[0].Reasoning, "WD="+data) {
+			t.Errorf("its environment is\n%s", out[0].Reasoning)
+		}
+		_, _ = p.Classify(limited(t), items("crash"))
+		eventually(t, "it is restarted", func() bool { h := p.Health(); return h.State == Running && h.PID != pid })
+	}
 }

@@ -97,7 +97,7 @@ func (p *Plugin) greet(ctx context.Context) (*process, error) {
 	err = p.within(ctx, pr, p.options.StartTimeout, func(context.Context, *process) error {
 		conn, protocol, err := c.connect()
 		if err != nil {
-			return fmt.Errorf("it did not greet as a DispatchAI plugin: %s", p.redact.text(err.Error(), 500))
+			return errors.New(p.redact.text(err.Error(), 500))
 		}
 		pr.service = pb.NewClassifierServiceClient(conn)
 		pr.health = grpc_health_v1.NewHealthClient(conn)

@@ -27,11 +27,8 @@ const maxHandshake = 4 << 10
 // the output before it notices the end of the process, and connect to wherever
 // the plugin says.
 type processRunner struct {
-	path    string
-	args    []string
-	dir     string
-	env     []string
-	sockets string // where the plugin must listen
+	cmd     *exec.Cmd // its streams are the runner's
+	sockets string    // where the plugin must listen
 	extra   io.Writer
 
 	stdout, stderr *os.File // read ends
@@ -46,7 +43,7 @@ type processRunner struct {
 
 // Start implements runner.Runner.
 func (r *processRunner) Start(context.Context) error {
-	cmd := &exec.Cmd{Path: r.path, Args: append([]string{r.path}, r.args...), Dir: r.dir, Env: r.env, SysProcAttr: processAttributes()}
+	cmd := r.cmd
 	var inner []*os.File
 	closeAll := func(files ...*os.File) {
 		for _, f := range files {
@@ -84,7 +81,7 @@ func (r *processRunner) Start(context.Context) error {
 	started := make(chan error)
 	go func() {
 		// Where the process is tied to the life of the thread that started it
-		// (see processAttributes), that thread must not end before the process.
+		// (see confine), that thread must not end before the process.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := cmd.Start()
@@ -177,7 +174,7 @@ func (r *processRunner) ID() string {
 }
 
 // Name implements runner.Runner.
-func (r *processRunner) Name() string { return r.path }
+func (r *processRunner) Name() string { return r.cmd.Path }
 
 // Diagnose implements runner.Runner; launch tells what is known in its own words.
 func (r *processRunner) Diagnose(context.Context) string { return "" }

@@ -2,12 +2,7 @@
 
 package plugin
 
-import (
-	"os"
-	"syscall"
-)
-
-func processAttributes() *syscall.SysProcAttr { return nil }
+import "os"
 
 // killGroup does nothing: there are no process groups here.
 func killGroup(*os.Process) {}

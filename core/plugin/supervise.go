@@ -66,6 +66,8 @@ func (p *Plugin) supervise() {
 func (p *Plugin) watch(process *process) (reason string, err error) {
 	tick := time.NewTicker(p.options.PingInterval)
 	defer tick.Stop()
+	weigh, stop := p.weighing()
+	defer stop()
 	missed := 0
 	for {
 		select {
@@ -83,6 +85,10 @@ func (p *Plugin) watch(process *process) (reason string, err error) {
 				return "exited", process.ended()
 			case <-time.After(exitGrace):
 				return "disconnected", process.cause
+			}
+		case <-weigh:
+			if err := p.weigh(process); err != nil {
+				return "memory", err
 			}
 		case <-tick.C:
 			// A busy process is held to its calls' deadlines instead, unless its

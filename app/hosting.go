@@ -1,0 +1,70 @@
+package app
+
+import (
+	"fmt"
+	"log/slog"
+	"path/filepath"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/dispatchai/dispatchai/core/confine"
+	"github.com/dispatchai/dispatchai/core/plugin"
+)
+
+// How far plugins must be confined.
+const (
+	// ConfineAuto: as far as the system allows.
+	ConfineAuto = "auto"
+	// ConfineRequired: not at all if not with a network and processes of their own.
+	ConfineRequired = "required"
+	// ConfineOff: they keep the rights of the service, but for its environment.
+	ConfineOff = "off"
+)
+
+// hosting is how this process runs plugins, on a system that can enforce strength.
+func (o Options) hosting(strength confine.Strength, logger *slog.Logger, r prometheus.Registerer) (plugin.Options, error) {
+	switch {
+	case o.PluginConfinement == ConfineOff:
+		logger.Warn("plugins are not confined: they may use the network and read what this user may", "setting", "DISPATCHAI_PLUGIN_CONFINEMENT=off")
+		strength = confine.Strength{}
+	case strength.Namespaces && strength.Limits:
+		logger.Info("plugins are confined", "with", strength.String())
+	case o.PluginConfinement == ConfineRequired:
+		return plugin.Options{}, fmt.Errorf("DISPATCHAI_PLUGIN_CONFINEMENT: it is required, but here plugins get only %s; "+
+			"run the service on Linux as root, or where users may make namespaces (sysctl kernel.unprivileged_userns_clone, "+
+			"kernel.apparmor_restrict_unprivileged_userns; in a container: its seccomp profile), or set it to auto", strength)
+	default:
+		logger.Warn("plugins are not fully confined here; run only those that you trust", "with", strength.String())
+	}
+	return plugin.Options{
+		Logger: logger, Registerer: r, CallTimeout: o.PluginTimeout,
+		Confinement: strength, Hidden: o.hidden(), MemoryBytes: o.PluginMemoryMB << 20,
+	}, nil
+}
+
+// hidden is what no plugin may see.
+func (o Options) hidden() []string {
+	var paths []string
+	for _, path := range []string{o.DataDir, o.PrivateKeyFile, o.PluginSettingsDir} {
+		if path == "" {
+			continue
+		}
+		if abs, err := filepath.Abs(path); err == nil {
+			paths = append(paths, abs)
+		}
+	}
+	return paths
+}
+
+// pluginSpec says how to run a plugin that the options name.
+func pluginSpec(choice pluginChoice, b Backends) (plugin.Spec, error) {
+	spec := plugin.Spec{Name: choice.name, Path: choice.path, Reattach: choice.reattach, Settings: choice.settings}
+	if choice.path == "" && choice.reattach == "" {
+		path, args, ok := b.BuiltIn(choice.name)
+		if !ok {
+			return spec, fmt.Errorf("DISPATCHAI_PLUGINS: there is no built-in plugin %q; write %s=/path/to/executable for your own", choice.name, choice.name)
+		}
+		spec.Path, spec.Args = path, args
+	}
+	return spec, nil
+}
