@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/dispatchai/dispatchai/app/simulate"
+	"github.com/dispatchai/dispatchai/core/confine"
 	"github.com/dispatchai/dispatchai/core/github/githubtest"
 )
 
@@ -40,6 +41,7 @@ var binaries = struct {
 var buildDir string
 
 func TestMain(m *testing.M) {
+	confine.Enter()
 	dir, err := os.MkdirTemp("", "dispatchai-test-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
