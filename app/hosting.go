@@ -3,6 +3,7 @@ package app
 import (
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -58,6 +59,9 @@ func (o Options) hidden() []string {
 
 // pluginSpec says how to run a plugin that the options name.
 func pluginSpec(choice pluginChoice, b Backends) (plugin.Spec, error) {
+	if choice.manifest != nil {
+		return *choice.manifest, nil
+	}
 	spec := plugin.Spec{Name: choice.name, Path: choice.path, Reattach: choice.reattach, Settings: choice.settings}
 	if choice.path == "" && choice.reattach == "" {
 		path, args, ok := b.BuiltIn(choice.name)
@@ -67,4 +71,23 @@ func pluginSpec(choice pluginChoice, b Backends) (plugin.Spec, error) {
 		spec.Path, spec.Args = path, args
 	}
 	return spec, nil
+}
+
+// hasManifest tells whether a path names a plugin with a manifest rather than an
+// executable: the manifest, or the directory that it is in.
+func hasManifest(path string) bool {
+	if path == "" {
+		return false
+	}
+	info, err := os.Stat(path)
+	return filepath.Ext(path) == ".json" || err == nil && info.IsDir()
+}
+
+// manifestSpec says how to run a plugin with a manifest.
+func manifestSpec(choice pluginChoice) (plugin.Spec, error) {
+	m, err := plugin.ReadManifest(choice.path)
+	if err != nil {
+		return plugin.Spec{}, err
+	}
+	return m.Spec(choice.name, choice.settings)
 }

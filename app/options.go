@@ -22,6 +22,7 @@ import (
 	"github.com/dispatchai/dispatchai/app/relay"
 	"github.com/dispatchai/dispatchai/app/setup"
 	"github.com/dispatchai/dispatchai/core/github"
+	"github.com/dispatchai/dispatchai/core/plugin"
 	"github.com/dispatchai/dispatchai/core/triage"
 )
 
@@ -54,7 +55,8 @@ type Options struct {
 	LogMaxBytes int64 `env:"DISPATCHAI_LOG_MAX_BYTES" envDefault:"2147483648"`
 
 	// Plugins are the classifiers, asked in this order: the name of a built-in
-	// one, name=/path/to/executable, or name=reattach:/path/to/file for one that
+	// one, name=/path/to/executable, name=/path/to/directory for one with a manifest
+	// (plugin.json) in it, or name=reattach:/path/to/file for one that
 	// a person runs (see sdk.DebugKey).
 	Plugins []string `env:"DISPATCHAI_PLUGINS" envDefault:"rules"`
 	// PluginSettingsDir may hold NAME.json, the settings of plugin NAME.
@@ -122,9 +124,10 @@ type Options struct {
 // pluginChoice is one entry of Options.Plugins.
 type pluginChoice struct {
 	name     string
-	path     string // "" for a built-in, and one to reattach to
+	path     string // "" for a built-in, one with a manifest, and one to reattach to
 	reattach string
 	settings []byte
+	manifest *plugin.Spec // of one with a manifest
 }
 
 // ReattachPrefix stands, in the place of an executable, before the file in which
@@ -413,6 +416,13 @@ func (o *Options) validatePlugins(fault faultFunc) {
 			case err == nil:
 				choice.settings = settings
 			}
+		}
+		if hasManifest(choice.path) {
+			spec, err := manifestSpec(choice)
+			if err != nil {
+				fault("DISPATCHAI_PLUGINS", "%s: %w", name, err)
+			}
+			choice.manifest, choice.path = &spec, ""
 		}
 		o.plugins = append(o.plugins, choice)
 	}

@@ -14,3 +14,9 @@ var gitHubApp []byte
 // permissions and events that DispatchAI needs, each justified in
 // docs/permissions.md, with placeholders for the name and the URLs.
 func GitHubApp() []byte { return slices.Clone(gitHubApp) }
+
+//go:embed plugin.schema.json
+var plugin []byte
+
+// PluginSchema returns the JSON Schema of a classifier plugin's manifest.
+func PluginSchema() []byte { return slices.Clone(plugin) }

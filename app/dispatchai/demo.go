@@ -9,6 +9,8 @@ import (
 	"io"
 	"math/big"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -18,6 +20,7 @@ import (
 
 	"github.com/dispatchai/dispatchai/app"
 	"github.com/dispatchai/dispatchai/app/simulate"
+	"github.com/dispatchai/dispatchai/core/plugin"
 )
 
 type demo struct {
@@ -25,6 +28,7 @@ type demo struct {
 	speed           float64
 	seed            uint64
 	faults, asJSON  bool
+	plugins         []string
 }
 
 func demoCommand() *cobra.Command {
@@ -52,6 +56,7 @@ func demoCommand() *cobra.Command {
 	c.Flags().Float64Var(&d.speed, "speed", 1, "how many times faster than people issues are opened")
 	c.Flags().Uint64Var(&d.seed, "seed", 0, "repeat the course of an earlier demo (printed at its start)")
 	c.Flags().BoolVar(&d.faults, "faults", false, "delay, drop, double and reorder webhooks on the way")
+	c.Flags().StringArrayVar(&d.plugins, "plugin", nil, "ask this classifier first: `NAME=PATH`, of an executable or of a directory with a plugin.json (may be given again)")
 	c.Flags().BoolVar(&d.asJSON, "json", false, "print what happens as JSON lines")
 	return c
 }
@@ -84,6 +89,9 @@ func (d *demo) run(ctx context.Context, out, errOut io.Writer) (err error) {
 	options := app.DefaultOptions()
 	options.Demo = true
 	options.Listen, options.DataDir = d.listen, d.dataDir
+	if options.Plugins, err = d.chain(options.Plugins); err != nil {
+		return err
+	}
 	options.WebhookSecrets = []string{secret}
 	options.AppID, options.PrivateKey, options.GitHubAPIURL = github.AppID(), string(github.PrivateKeyPEM()), github.URL()
 	if err := options.Validate(); err != nil {
@@ -114,6 +122,31 @@ func (d *demo) run(ctx context.Context, out, errOut io.Writer) (err error) {
 		return err
 	})
 	return group.Wait()
+}
+
+// chain puts the demo's own classifiers before the others.
+func (d *demo) chain(others []string) ([]string, error) {
+	var chain []string
+	for _, p := range d.plugins {
+		name, path, ok := strings.Cut(p, "=")
+		if !ok || name == "" || path == "" {
+			return nil, fmt.Errorf("--plugin: %q is not NAME=PATH", p)
+		}
+		if !strings.HasPrefix(path, app.ReattachPrefix) {
+			found, err := exec.LookPath(path)
+			if info, statErr := os.Stat(path); statErr == nil && (info.IsDir() || filepath.Base(path) == plugin.ManifestFile) {
+				found, err = path, nil
+			}
+			if err != nil {
+				return nil, fmt.Errorf("--plugin: there is no executable at %s, and no directory with a %s", path, plugin.ManifestFile)
+			}
+			if path, err = filepath.Abs(found); err != nil {
+				return nil, err
+			}
+		}
+		chain = append(chain, name+"="+path)
+	}
+	return append(chain, others...), nil
 }
 
 // redeliverEvery is how often the demo looks for webhooks that did not arrive.

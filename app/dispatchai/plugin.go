@@ -4,10 +4,13 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/dispatchai/dispatchai/core/plugin"
 	"github.com/dispatchai/dispatchai/plugins/rules"
 	"github.com/dispatchai/dispatchai/plugins/sdk"
 )
@@ -34,9 +37,25 @@ func builtIn(name string) (path string, args []string, ok bool) {
 	return path, []string{"plugin", "serve", name}, true
 }
 
+func pluginSealCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "seal DIR",
+		Short: "Write the checksums of a plugin's executables into its plugin.json",
+		Long:  "Writes the SHA-256 of every executable that is there into DIR/plugin.json, after a build. Everything else in it stays as it is.",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			platforms, err := plugin.Seal(args[0])
+			if err == nil {
+				fmt.Fprintf(c.OutOrStdout(), "Sealed %s for %s.\n", filepath.Join(args[0], plugin.ManifestFile), strings.Join(platforms, ", "))
+			}
+			return err
+		},
+	}
+}
+
 func pluginCommand() *cobra.Command {
 	c := &cobra.Command{Use: "plugin", Short: "Test classifier plugins, list them, enable and disable them"}
-	c.AddCommand(pluginListCommand(), pluginInfoCommand(), pluginTestCommand(), pluginSwitchCommand(true), pluginSwitchCommand(false), &cobra.Command{
+	c.AddCommand(pluginListCommand(), pluginInfoCommand(), pluginTestCommand(), pluginSealCommand(), pluginSwitchCommand(true), pluginSwitchCommand(false), &cobra.Command{
 		Use:    "serve NAME",
 		Short:  "Be a built-in plugin (started by the host, not by people)",
 		Hidden: true,

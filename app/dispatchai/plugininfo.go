@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -28,6 +30,16 @@ type pluginInfo struct {
 	Embedding    *embeddingInfo `json:"embedding,omitempty"`
 	// MaxBatch is 0 when the plugin leaves it to the host.
 	MaxBatch int `json:"max_batch"`
+	// Manifest is what its author says of it, where there is one.
+	Manifest *manifestInfo `json:"manifest,omitempty"`
+}
+
+type manifestInfo struct {
+	Description string          `json:"description"`
+	Hosts       []string        `json:"hosts"`
+	Sees        []string        `json:"sees"`
+	Latency     string          `json:"latency"`
+	Settings    json.RawMessage `json:"settings,omitempty"`
 }
 
 type embeddingInfo struct {
@@ -41,11 +53,15 @@ func pluginInfoCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "info PATH|NAME [-- ARGS...]",
 		Short: "Show what a classifier plugin says of itself",
-		Long: "Starts the plugin as the service does, prints what it says of itself, and ends it. PATH is an executable, the name\n" +
-			"of a built-in plugin, or reattach:FILE for a plugin that waits under a debugger.",
+		Long: "Starts the plugin as the service does, prints what it says of itself, and ends it. PATH is an executable, a\n" +
+			"directory with a plugin.json, the name of a built-in plugin, or reattach:FILE for a plugin that waits under a debugger.",
 		Args: pluginArgs,
 		RunE: func(c *cobra.Command, args []string) (err error) {
-			t, err := plugin.Try(c.Context(), trialSpec(args[0], args[1:]), plugin.Options{Logger: newLogger(c.ErrOrStderr(), slogWarn), Confinement: confine.Probe()})
+			spec, err := trialSpec(args[0], args[1:], nil)
+			if err != nil {
+				return err
+			}
+			t, err := plugin.Try(c.Context(), spec, plugin.Options{Logger: newLogger(c.ErrOrStderr(), slogWarn), Confinement: confine.Probe()})
 			if err != nil {
 				return err
 			}
@@ -55,6 +71,12 @@ func pluginInfoCommand() *cobra.Command {
 				return err
 			}
 			info := newPluginInfo(d)
+			if m := spec.Manifest; m != nil {
+				info.Manifest = &manifestInfo{
+					Description: m.Description, Hosts: append([]string{}, m.Hosts...), Sees: append([]string{}, m.Sees...),
+					Latency: m.Latency, Settings: m.Settings,
+				}
+			}
 			if asJSON {
 				return json.NewEncoder(c.OutOrStdout()).Encode(info)
 			}
@@ -106,10 +128,17 @@ func (i pluginInfo) print(out io.Writer) error {
 		batch = fmt.Sprintf("at most %d issues", i.MaxBatch)
 	}
 	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
-	for _, row := range [][2]string{
+	rows := [][2]string{
 		{"name", i.Name}, {"version", i.Version}, {"protocol", fmt.Sprint("version ", i.Protocol)}, {"fields", listed(fields)},
 		{"capabilities", listed(i.Capabilities)}, {"embedding", embedding}, {"batch", batch},
-	} {
+	}
+	if m := i.Manifest; m != nil {
+		rows = append(rows, [][2]string{
+			{"about", clean(m.Description, 500)}, {"speaks to", listed(m.Hosts)}, {"sees", listed(append([]string{"title", "body"}, m.Sees...))},
+			{"takes", cmp.Or(m.Latency, "not said")},
+		}...)
+	}
+	for _, row := range rows {
 		fmt.Fprintf(w, "%s\t%s\n", row[0], row[1])
 	}
 	return w.Flush()
@@ -123,8 +152,27 @@ func pluginArgs(c *cobra.Command, args []string) error {
 	return nil
 }
 
-// trialSpec says how to run a plugin that is named on the command line.
-func trialSpec(name string, args []string) plugin.Spec {
+// trialSpec says how to run a plugin that is named on the command line. Of one with
+// a manifest it checks the settings, where there are any.
+func trialSpec(name string, args []string, settings []byte) (plugin.Spec, error) {
+	if info, err := os.Stat(name); err == nil && (info.IsDir() || filepath.Base(name) == plugin.ManifestFile) {
+		m, err := plugin.ReadManifest(name)
+		if err != nil {
+			return plugin.Spec{}, err
+		}
+		check := m.Spec
+		if len(settings) == 0 {
+			check = func(name string, _ json.RawMessage) (plugin.Spec, error) { return m.Unconfigured(name) }
+		}
+		spec, err := check(m.Name, settings)
+		spec.Args = append(slices.Clone(spec.Args), args...)
+		return spec, err
+	}
+	return bareSpec(name, args), nil
+}
+
+// bareSpec says how to run a plugin without a manifest.
+func bareSpec(name string, args []string) plugin.Spec {
 	if file, ok := strings.CutPrefix(name, app.ReattachPrefix); ok {
 		return plugin.Spec{Name: specName(strings.TrimSuffix(file, ".json")), Reattach: file, Args: args}
 	}

@@ -41,7 +41,7 @@ func pluginTestCommand() *cobra.Command {
 		Short: "Check that a classifier plugin conforms to the protocol",
 		Long: "Starts the plugin as the service does and holds it to the protocol: what it says of itself, settings, answers outside a\n" +
 			"repository's options, empty, huge and hostile issues, batches, many calls at once, cancellation, embedding, learning,\n" +
-			"and its end. PATH is an executable in any language, the name of a built-in plugin, or reattach:FILE for a plugin\n" +
+			"and its end. PATH is an executable in any language, a directory with a plugin.json, the name of a built-in plugin, or reattach:FILE for a plugin\n" +
 			"that waits under a debugger (see the document of plugins/sdk). It ends with status 1 when there is a fault.",
 		Args: pluginArgs,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -55,7 +55,10 @@ func pluginTestCommand() *cobra.Command {
 			if options.Timeout < time.Second {
 				return fmt.Errorf("--timeout: %s is shorter than a second", options.Timeout)
 			}
-			spec := trialSpec(args[0], args[1:])
+			spec, err := trialSpec(args[0], args[1:], options.Settings)
+			if err != nil {
+				return err
+			}
 			// The plugin is handed them by the checks; here they say what is a secret.
 			spec.Settings = options.Settings
 			progress := c.OutOrStdout()
@@ -63,7 +66,6 @@ func pluginTestCommand() *cobra.Command {
 				progress = c.ErrOrStderr()
 			}
 			report := testPlugin(c.Context(), args[0], spec, options, progress, newLogger(c.ErrOrStderr(), slogWarn))
-			var err error
 			if asJSON {
 				err = json.NewEncoder(c.OutOrStdout()).Encode(report)
 			} else {

@@ -235,7 +235,7 @@ func TestRedactor(t *testing.T) {
 func TestRequestParts(t *testing.T) {
 	other := &sdk.Repository{ID: 8, FullName: "octo/dog"}
 	batch := []Item{{Repository: repository}, {Repository: other}, {Repository: repository}, {Repository: other}, {}}
-	r := newRequest(batch, 10)
+	r := newRequest(batch, 10, withheld{})
 	for _, part := range [][2]int{{0, 5}, {1, 2}, {3, 5}, {0, 4}} {
 		m := r.message(part[0], part[1])
 		seen := map[int64]bool{}

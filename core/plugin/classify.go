@@ -64,7 +64,7 @@ func (p *Plugin) Classify(ctx context.Context, items []Item) ([]Outcome, error) 
 	if _, err := p.running(); err != nil {
 		return nil, err
 	}
-	r := newRequest(items, p.nextID.Add(uint64(len(items)))-uint64(len(items)))
+	r := newRequest(items, p.nextID.Add(uint64(len(items)))-uint64(len(items)), p.spec.Manifest.withheld())
 	outcomes := make([]Outcome, len(items))
 	for i := range outcomes {
 		outcomes[i].Truncated = r.items[i].Issue.Truncated

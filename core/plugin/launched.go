@@ -73,6 +73,11 @@ func (p *Plugin) launched() *launched {
 
 // confined is the command of the plugin's process.
 func (p *Plugin) confined(env []string, sockets string) (*exec.Cmd, error) {
+	if m := p.spec.Manifest; m != nil {
+		if err := m.verify(); err != nil {
+			return nil, err
+		}
+	}
 	writes := []string{sockets}
 	if p.proxy != nil {
 		writes = append(writes, filepath.Dir(p.proxyAddress()))

@@ -33,7 +33,7 @@ const (
 	examplePart = 1 << 20
 )
 
-func (e *Example) message(repository uint32) *pb.Example {
+func (e *Example) message(repository uint32, not withheld) *pb.Example {
 	out := &pb.Example{
 		EventId:    encodable(e.EventID, maxTitle),
 		Repository: repository,
@@ -42,6 +42,7 @@ func (e *Example) message(repository uint32) *pb.Example {
 		At:         timestamp(e.At),
 	}
 	issueToProto(&e.Issue, out.Issue)
+	not.strike(out.Issue)
 	return out
 }
 
@@ -64,7 +65,7 @@ func (p *Plugin) Learn(ctx context.Context, examples []Example) error {
 				index[e.Repository] = i
 				m.Repositories = append(m.Repositories, r)
 			}
-			message := e.message(i)
+			message := e.message(i, p.spec.Manifest.withheld())
 			if size += proto.Size(message) + frame; size > maxCall && n > 0 {
 				break
 			}
@@ -104,7 +105,7 @@ func (p *Plugin) Fit(ctx context.Context, repository *sdk.Repository, examples i
 		if err != nil {
 			return err
 		}
-		if err := sendExamples(stream.Send, repository, examples); err != nil && !errors.Is(err, io.EOF) {
+		if err := sendExamples(stream.Send, repository, examples, p.spec.Manifest.withheld()); err != nil && !errors.Is(err, io.EOF) {
 			return err
 		}
 		if err := stream.CloseSend(); err != nil {
@@ -140,13 +141,13 @@ func (p *Plugin) Fit(ctx context.Context, repository *sdk.Repository, examples i
 
 // sendExamples sends the stream of Fit in parts. io.EOF says that the plugin
 // has answered before it heard all; the answer says why.
-func sendExamples(send func(*pb.FitRequest) error, repository *sdk.Repository, examples iter.Seq[Example]) error {
+func sendExamples(send func(*pb.FitRequest) error, repository *sdk.Repository, examples iter.Seq[Example], not withheld) error {
 	if err := send(&pb.FitRequest{Repository: repositoryToProto(repository)}); err != nil {
 		return err
 	}
 	part, size := &pb.FitRequest{}, 0
 	for e := range examples {
-		message := e.message(0)
+		message := e.message(0, not)
 		part.Examples = append(part.Examples, message)
 		if size += proto.Size(message) + frame; size >= examplePart {
 			if err := send(part); err != nil {

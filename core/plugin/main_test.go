@@ -190,6 +190,9 @@ func (s *subject) Classify(ctx context.Context, r sdk.Request) (sdk.Result, erro
 			taken = append(taken, bytes.Repeat([]byte{1}, 1<<20)...)
 		}
 		runtime.KeepAlive(taken)
+	case "seen":
+		i := r.Issue
+		return sdk.Result{Reasoning: fmt.Sprintf("%q %q %q %t %d", i.Author, i.AuthorAssociation, i.Labels, i.CreatedAt.IsZero(), len(r.Similar))}, nil
 	case "size":
 		return sdk.Result{Reasoning: fmt.Sprint(len(r.Issue.Title), len(r.Issue.Body), r.Issue.Truncated)}, nil
 	case "greeting":

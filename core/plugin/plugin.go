@@ -48,6 +48,9 @@ type Spec struct {
 	// secrets (key, token, secret, password, credential) are struck from
 	// whatever the plugin logs or answers.
 	Settings json.RawMessage
+	// Manifest, where there is one, is what the plugin is held to: its executable
+	// before every start, what it says of itself after it, and what it is told of issues.
+	Manifest *Manifest
 	// Hosts are what it may speak to, by a proxy of the host (see sdk.HTTPTransport).
 	// Where it is confined to namespaces it has no other network.
 	Hosts []Host

@@ -165,6 +165,11 @@ func (p *Plugin) describe(ctx context.Context, pr *process) error {
 	if err != nil {
 		return fmt.Errorf("%w: its description of itself is not valid: %w", errRefused, err)
 	}
+	if m := p.spec.Manifest; m != nil {
+		if err := m.agrees(d); err != nil {
+			return err
+		}
+	}
 	d.Protocol = pr.description.Protocol
 	pr.description = d
 	return nil

@@ -39,7 +39,7 @@ type encodedRepository struct {
 	size    int
 }
 
-func newRequest(items []Item, first uint64) *request {
+func newRequest(items []Item, first uint64, not withheld) *request {
 	r := &request{
 		source:       items,
 		first:        first,
@@ -58,7 +58,10 @@ func newRequest(items []Item, first uint64) *request {
 		b := &block[i]
 		b.Id, b.Issue = first+uint64(i), &issues[i]
 		issueToProto(&item.Issue, b.Issue)
-		b.Similar = similarToProto(item.Similar)
+		not.strike(b.Issue)
+		if !not.similar {
+			b.Similar = similarToProto(item.Similar)
+		}
 		b.Wanted = fieldsToProto(item.Wanted)
 		r.items[i], r.sizes[i] = b, proto.Size(b)+frame
 	}
@@ -178,6 +181,19 @@ func issueToProto(i *triage.Issue, out *pb.Issue) {
 	out.AuthorAssociation = encodable(i.AuthorAssociation, maxLabel)
 	out.Labels = labels(i.Labels)
 	out.CreatedAt, out.UpdatedAt = timestamp(i.CreatedAt), timestamp(i.UpdatedAt)
+}
+
+// strike takes out what the plugin has no need to see.
+func (not withheld) strike(i *pb.Issue) {
+	if not.author {
+		i.Author, i.AuthorAssociation = "", ""
+	}
+	if not.labels {
+		i.Labels = nil
+	}
+	if not.times {
+		i.CreatedAt, i.UpdatedAt = nil, nil
+	}
 }
 
 // labels shares the given ones where they can go as they are.
