@@ -134,7 +134,7 @@ func TestFaults(t *testing.T) {
 			return sdk.Result{}, nil
 		}},
 		"two answers to one issue differ": classifier{description(), func(context.Context, sdk.Request) (sdk.Result, error) {
-			return sdk.Result{Usage: sdk.Usage{InputTokens: calls.Add(1)}}, nil
+			return sdk.Result{Reasoning: fmt.Sprint("This is number ", calls.Add(1))}, nil
 		}},
 		"alone, and reasoning:\"I know this one.\" in a batch of 256": classifier{description(), func(_ context.Context, r sdk.Request) (sdk.Result, error) {
 			// Only the issues of a batch share a Repository.
