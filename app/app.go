@@ -5,6 +5,7 @@ package app
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -55,8 +56,8 @@ type Backends struct {
 	OpenLog   func(ctx context.Context, o Options, logger *slog.Logger, r prometheus.Registerer) (Log, error)
 	// AttachLog reaches the log beside a process that owns it.
 	AttachLog func(ctx context.Context, o Options, logger *slog.Logger) (Log, error)
-	// BuiltIn gives the command line that runs a built-in plugin.
-	BuiltIn   func(name string) (path string, args []string, ok bool)
+	// BuiltIn says how to run a built-in plugin with settings.
+	BuiltIn   func(name string, settings json.RawMessage) (plugin.Spec, error)
 	Dashboard fs.FS
 	Version   string
 }

@@ -1,6 +1,8 @@
 package app
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -62,15 +64,38 @@ func pluginSpec(choice pluginChoice, b Backends) (plugin.Spec, error) {
 	if choice.manifest != nil {
 		return *choice.manifest, nil
 	}
-	spec := plugin.Spec{Name: choice.name, Path: choice.path, Reattach: choice.reattach, Settings: choice.settings}
 	if choice.path == "" && choice.reattach == "" {
-		path, args, ok := b.BuiltIn(choice.name)
-		if !ok {
-			return spec, fmt.Errorf("DISPATCHAI_PLUGINS: there is no built-in plugin %q; write %s=/path/to/executable for your own", choice.name, choice.name)
+		spec, err := b.BuiltIn(choice.name, choice.settings)
+		if err != nil {
+			return spec, fmt.Errorf("DISPATCHAI_PLUGINS: %w", err)
 		}
-		spec.Path, spec.Args = path, args
+		return spec, nil
 	}
-	return spec, nil
+	return plugin.Spec{Name: choice.name, Path: choice.path, Reattach: choice.reattach, Settings: choice.settings}, nil
+}
+
+// openAI is the built-in classifier that the variables OPENAI_API_KEY and
+// OPENAI_BASE_URL are for.
+const openAI = "openai"
+
+// openAISettings puts what the environment says of OpenAI into the settings of the
+// classifier, where its file does not say otherwise.
+func (o *Options) openAISettings(settings []byte) ([]byte, error) {
+	values := make(map[string]any)
+	if len(settings) > 0 {
+		if err := json.Unmarshal(settings, &values); err != nil {
+			return nil, fmt.Errorf("the settings must be a JSON object: %w", err)
+		}
+	}
+	for key, value := range map[string]string{"api_key": o.OpenAIKey, "base_url": o.OpenAIBaseURL} {
+		if _, set := values[key]; !set && value != "" {
+			values[key] = value
+		}
+	}
+	if values["api_key"] == nil && values["base_url"] == nil {
+		return nil, errors.New("not set, but DISPATCHAI_PLUGINS names openai (create one at https://platform.openai.com/api-keys; a server of your own, named by OPENAI_BASE_URL, may need none)")
+	}
+	return json.Marshal(values)
 }
 
 // hasManifest tells whether a path names a plugin with a manifest rather than an

@@ -62,6 +62,9 @@ type Options struct {
 	// PluginSettingsDir may hold NAME.json, the settings of plugin NAME.
 	PluginSettingsDir string        `env:"DISPATCHAI_PLUGIN_SETTINGS_DIR"`
 	PluginTimeout     time.Duration `env:"DISPATCHAI_PLUGIN_TIMEOUT" envDefault:"30s"`
+	// OpenAIKey and OpenAIBaseURL are the classifier openai's, which gets them as settings.
+	OpenAIKey     string `env:"OPENAI_API_KEY"`
+	OpenAIBaseURL string `env:"OPENAI_BASE_URL"`
 	// PluginPatience is how long an issue waits for a classifier that another one
 	// could stand in for.
 	PluginPatience time.Duration `env:"DISPATCHAI_PLUGIN_PATIENCE" envDefault:"10s"`
@@ -416,6 +419,13 @@ func (o *Options) validatePlugins(fault faultFunc) {
 			case err == nil:
 				choice.settings = settings
 			}
+		}
+		if name == openAI && !external {
+			merged, err := o.openAISettings(choice.settings)
+			if err != nil {
+				fault("OPENAI_API_KEY", "%w", err)
+			}
+			choice.settings = merged
 		}
 		if hasManifest(choice.path) {
 			spec, err := manifestSpec(choice)

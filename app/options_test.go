@@ -130,6 +130,10 @@ func TestOptionsFaults(t *testing.T) {
 				"DISPATCHAI_SWEEP_INTERVAL: 1ms is shorter than a second\n" +
 				"DISPATCHAI_RECONCILE_INTERVAL: 1s is shorter than a minute\n" +
 				"DISPATCHAI_REDELIVERIES_PER_MINUTE: 0 is not at least 1"},
+		{"openai without a key", func(o *app.Options) { o.Plugins = []string{"rules", "openai"} },
+			"OPENAI_API_KEY: not set, but DISPATCHAI_PLUGINS names openai (create one at https://platform.openai.com/api-keys; a server of your own, named by OPENAI_BASE_URL, may need none)"},
+		{"openai", func(o *app.Options) { o.Plugins, o.OpenAIKey = []string{"openai"}, "sk-x" }, ""},
+		{"a model server of one's own", func(o *app.Options) { o.Plugins, o.OpenAIBaseURL = []string{"openai"}, "http://localhost:11434/v1" }, ""},
 		{"confinement", func(o *app.Options) { o.PluginConfinement = "some" }, `DISPATCHAI_PLUGIN_CONFINEMENT: "some" is not possible; there are auto, required and off`},
 		{"memory", func(o *app.Options) { o.PluginMemoryMB = 63 }, "DISPATCHAI_PLUGIN_MEMORY_MB: 63 MiB is too little for a plugin, or more than a machine has; 0 is no bound"},
 		{"patience", func(o *app.Options) { o.PluginPatience = 0 }, "DISPATCHAI_PLUGIN_PATIENCE: 0s is shorter than 100ms, in which few classifiers answer"},

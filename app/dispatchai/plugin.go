@@ -1,8 +1,10 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,30 +13,73 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dispatchai/dispatchai/core/plugin"
+	"github.com/dispatchai/dispatchai/plugins/openai"
 	"github.com/dispatchai/dispatchai/plugins/rules"
 	"github.com/dispatchai/dispatchai/plugins/sdk"
 )
 
-// builtIns are the classifiers that this binary can be started as.
-func builtIns() map[string]func() sdk.Classifier {
-	return map[string]func() sdk.Classifier{
-		"rules": func() sdk.Classifier { return rules.New() },
+// builtInPlugin is a classifier that this binary can be started as.
+type builtInPlugin struct {
+	new     func() sdk.Classifier
+	options []sdk.ServeOption
+	// hosts are what it speaks to; nil for one that speaks to nobody.
+	hosts func(settings json.RawMessage) ([]plugin.Host, error)
+}
+
+func builtIns() map[string]builtInPlugin {
+	return map[string]builtInPlugin{
+		"rules":  {new: func() sdk.Classifier { return rules.New() }},
+		"openai": {new: func() sdk.Classifier { return openai.New() }, options: []sdk.ServeOption{sdk.Parallel(openai.Parallel)}, hosts: modelServer},
 	}
+}
+
+// modelServer is the host of the model that the settings name, wherever it is: the
+// operator chose it.
+func modelServer(settings json.RawMessage) ([]plugin.Host, error) {
+	s, err := openai.ParseSettings(settings)
+	if err != nil {
+		return nil, err
+	}
+	u, err := url.Parse(s.BaseURL)
+	if err != nil {
+		return nil, err
+	}
+	port := u.Port()
+	if port == "" && u.Scheme == "http" {
+		port = "80"
+	}
+	return []plugin.Host{{Name: u.Hostname(), Port: port, Private: true}}, nil
 }
 
 func builtInNames() []string { return slices.Sorted(maps.Keys(builtIns())) }
 
-// builtIn gives the command line that runs a built-in plugin: this very binary,
-// started like anyone's executable.
-func builtIn(name string) (path string, args []string, ok bool) {
+// builtIn says how to run a built-in plugin: this very binary, started like
+// anyone's executable.
+func builtIn(name string, settings json.RawMessage) (plugin.Spec, error) {
+	spec, ok := bareBuiltIn(name)
+	if !ok {
+		return spec, fmt.Errorf("there is no built-in plugin %q; there are %s; write %s=/path/to/executable for your own", name, strings.Join(builtInNames(), ", "), name)
+	}
+	spec.Settings = settings
+	if hosts := builtIns()[name].hosts; hosts != nil {
+		var err error
+		if spec.Hosts, err = hosts(settings); err != nil {
+			return spec, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return spec, nil
+}
+
+// bareBuiltIn is a built-in plugin without settings and without a network.
+func bareBuiltIn(name string) (plugin.Spec, bool) {
 	if _, ok := builtIns()[name]; !ok {
-		return "", nil, false
+		return plugin.Spec{}, false
 	}
 	path, err := os.Executable()
 	if err != nil {
-		return "", nil, false
+		return plugin.Spec{}, false
 	}
-	return path, []string{"plugin", "serve", name}, true
+	return plugin.Spec{Name: name, Path: path, Args: []string{"plugin", "serve", name}}, true
 }
 
 func pluginSealCommand() *cobra.Command {
@@ -61,11 +106,11 @@ func pluginCommand() *cobra.Command {
 		Hidden: true,
 		Args:   cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			make, ok := builtIns()[args[0]]
+			p, ok := builtIns()[args[0]]
 			if !ok {
 				return fmt.Errorf("there is no built-in plugin %q; there are %v", args[0], builtInNames())
 			}
-			return sdk.Serve(make())
+			return sdk.Serve(p.new(), p.options...)
 		},
 	})
 	return c

@@ -168,16 +168,23 @@ func trialSpec(name string, args []string, settings []byte) (plugin.Spec, error)
 		spec.Args = append(slices.Clone(spec.Args), args...)
 		return spec, err
 	}
+	if spec, ok := bareBuiltIn(name); ok {
+		if len(settings) > 0 {
+			var err error
+			if spec, err = builtIn(name, settings); err != nil {
+				return spec, err
+			}
+		}
+		spec.Args = append(spec.Args, args...)
+		return spec, nil
+	}
 	return bareSpec(name, args), nil
 }
 
-// bareSpec says how to run a plugin without a manifest.
+// bareSpec says how to run an executable without a manifest.
 func bareSpec(name string, args []string) plugin.Spec {
 	if file, ok := strings.CutPrefix(name, app.ReattachPrefix); ok {
 		return plugin.Spec{Name: specName(strings.TrimSuffix(file, ".json")), Reattach: file, Args: args}
-	}
-	if path, own, ok := builtIn(name); ok {
-		return plugin.Spec{Name: name, Path: path, Args: append(own, args...)}
 	}
 	path := name
 	if info, err := os.Stat(name); err == nil && !strings.ContainsRune(name, filepath.Separator) && info.Mode().IsRegular() {

@@ -73,7 +73,7 @@ func (m *model) keyOf(q *question) key {
 	if q.repository != nil {
 		_ = e.Encode(q.repository.ID)
 	}
-	_ = e.Encode(q.system())
+	_ = e.Encode(q.prompt)
 	_ = e.Encode(q.schema())
 	for _, s := range q.corrected {
 		_ = e.Encode(s)
@@ -142,11 +142,10 @@ func (a *answers) keep(k key, v *kept) {
 	if _, known := a.recent[k.scope]; !known && len(a.recent) >= mostKept {
 		clear(a.recent)
 	}
-	list := append(a.recent[k.scope], k)
-	if len(list) > scopeSize {
-		list = slices.Clone(list[len(list)-scopeSize:])
+	a.recent[k.scope] = append(a.recent[k.scope], k)
+	if list := a.recent[k.scope]; len(list) > scopeSize {
+		a.recent[k.scope] = slices.Clone(list[len(list)-scopeSize:])
 	}
-	a.recent[k.scope] = list
 }
 
 // find gives the answer to the same text, or to one that is nearly the same.

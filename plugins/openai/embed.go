@@ -45,9 +45,7 @@ func (c *Classifier) Embed(ctx context.Context, texts []sdk.Text) ([][]float32, 
 }
 
 func embedded(t sdk.Text) string {
-	title, _ := visible(t.Title)
-	body, _ := visible(t.Body)
-	s := cutMiddle(title+"\n\n"+body, maxEmbedText)
+	s := cutMiddle(visible(t.Title)+"\n\n"+visible(t.Body), maxEmbedText)
 	if s == "\n\n" {
 		return " "
 	}

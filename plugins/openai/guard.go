@@ -24,7 +24,7 @@ const run = 5
 func (q *question) guard(mark string) *guard {
 	text := q.title + "\n" + q.body
 	g := &guard{mark: strings.ToLower(strings.Trim(mark, "=")), own: " " + folded(text) + " ", issue: strings.ToLower(text), secret: make(map[string]bool)}
-	g.keep(q.system())
+	g.keep(q.prompt)
 	for _, s := range q.corrected {
 		g.keep(s.Title)
 		// A title of a word or two is no secret of any issue.

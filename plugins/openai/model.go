@@ -124,7 +124,7 @@ func (m *model) complete(ctx context.Context, q *question, mark string, tokens i
 	defer cancel()
 	completion, err := m.client.Chat.Completions.New(limited, api.ChatCompletionNewParams{
 		Model:               m.settings.Model,
-		Messages:            []api.ChatCompletionMessageParamUnion{api.SystemMessage(q.system()), api.UserMessage(q.user(mark))},
+		Messages:            []api.ChatCompletionMessageParamUnion{api.SystemMessage(q.prompt), api.UserMessage(q.user(mark))},
 		MaxCompletionTokens: api.Int(tokens),
 		Temperature:         api.Float(0),
 		ResponseFormat: api.ChatCompletionNewParamsResponseFormatUnion{OfJSONSchema: &shared.ResponseFormatJSONSchemaParam{

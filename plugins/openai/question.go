@@ -27,6 +27,7 @@ type question struct {
 	body       string
 	corrected  []sdk.SimilarIssue
 	suspicions suspicions
+	prompt     string // the first message
 }
 
 // field is one that is asked for, with the values to choose from.
@@ -52,24 +53,20 @@ func newQuestion(r sdk.Request) *question {
 			q.fields = append(q.fields, field{f, values})
 		}
 	}
-	var hidden suspicions
-	q.title, hidden = visible(r.Issue.Title)
-	q.suspicions = append(q.suspicions, hidden...)
-	q.body, hidden = visible(r.Issue.Body)
-	q.suspicions = append(q.suspicions, hidden...)
-	q.title = cutMiddle(strings.Join(strings.Fields(q.title), " "), maxTitle)
-	q.body = cutMiddle(strings.TrimSpace(q.body), maxBody)
+	q.title = cutMiddle(strings.Join(strings.Fields(visible(r.Issue.Title)), " "), maxTitle)
+	q.body = cutMiddle(strings.TrimSpace(visible(r.Issue.Body)), maxBody)
 	q.suspicions = append(q.suspicions, suspect(q.title)...)
 	q.suspicions = append(q.suspicions, suspect(q.body)...)
 	for _, s := range r.Similar {
-		title, hidden := visible(s.Title)
+		title := visible(s.Title)
 		// An issue that speaks to the model is no example, whoever corrected it.
-		if len(s.Corrected) == 0 || len(q.corrected) == maxCorrected || len(hidden) > 0 || len(suspect(title)) > 0 {
+		if len(s.Corrected) == 0 || len(q.corrected) == maxCorrected || len(suspect(title)) > 0 {
 			continue
 		}
 		s.Title = cutMiddle(strings.Join(strings.Fields(title), " "), maxTitle)
 		q.corrected = append(q.corrected, s)
 	}
+	q.prompt = q.system()
 	return q
 }
 
@@ -140,8 +137,8 @@ func (q *question) system() string {
 			break
 		}
 		for _, o := range q.repository.Options[f.name] {
-			text, hidden := visible(o.Description)
-			if text = strings.Join(strings.Fields(text), " "); text == "" || len(hidden) > 0 || len(suspect(text)) > 0 || !contains(f.values, o.Value) {
+			text := strings.Join(strings.Fields(visible(o.Description)), " ")
+			if text == "" || len(suspect(text)) > 0 || !contains(f.values, o.Value) {
 				continue
 			}
 			if !described {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // suspicions are the kinds of text that may be meant for the model rather than for
@@ -20,7 +21,6 @@ func (s suspicions) describe() string {
 
 // The kinds of suspicion, as the end of a sentence that begins with "The text".
 const (
-	hidesText     = "hides characters or instructions from readers"
 	givesOrders   = "gives orders to a classifier"
 	playsRoles    = "plays the part of the system"
 	asksForPrompt = "asks for what the classifier was told"
@@ -28,27 +28,59 @@ const (
 	isEncoded     = "holds encoded instructions"
 )
 
-// cues are what text that is meant for a model looks like. A false alarm costs a
-// second call and nothing else, so they are wide; they look at words in lower case,
-// joined by single blanks.
-var cues = []struct {
+// cue is what text that is meant for a model looks like: one of some words, and,
+// where then names any, one of those within so many bytes behind it.
+type cue struct {
+	kind   string
+	first  []string
+	then   []string
+	within int
+}
+
+// cues are wide: a false alarm costs a second call and nothing else. They see words
+// in lower case, with single blanks between them.
+func cues() []cue {
+	split := func(s string) []string { return strings.Split(strings.Map(plain, s), "|") }
+	ai := "ai|llm|llms|gpt|chatgpt|assistant|ai assistant|classifier|classifiers|triager|triage bot|bot|language model|language models|openai|ai agent|dispatchai|automated triage|reviewer bot|ai model"
+	values := "label|labels|category|priority|severity|component|confidence|assignee|assignees|p0|p1|critical|urgent|security|admin|approved|blocker|sev0|sev1|sev 0|sev 1|sentiment|classification|ok to test|lgtm|privileged|wontfix|highest|high|lowest|low|major|minor|trivial|bug|feature|question"
+	return []cue{
+		{givesOrders, split("ignore|ignoring|disregard|forget|override|bypass|overrule|supersede|supersedes|neglect"),
+			split("instruction|instructions|rules|prompt|prompts|guidelines|directions|constraints|above|previous|prior|earlier|everything|policy|policies|system|told"), 50},
+		{givesOrders, split("new|updated|real|actual|revised|secret|hidden|special|important"), split("instruction|instructions|directive|directives|orders"), 12},
+		{givesOrders, split("attention|note|notice|message|hint|instruction|instructions|dear|hey|hello|hi|listen|reminder|to the|to all|to any|to every|for the|for any|as the|as an"), split(ai), 22},
+		{givesOrders, split("ai|llm|llms|gpt|chatgpt|assistant|classifier|triage bot|language model|bots"),
+			split("must|should|shall|has to|have to|need to|needs to|will now|are required|is required|please|ought to|are to"), 30},
+		{givesOrders, split("you must|you should|you shall|you are to|you have to|you need to|you will|please|now|only|instead|always|just|kindly"),
+			split("classify|label this|label it|labelling|mark this|mark it|tag this|tag it|categorize|categorise|prioritize|prioritise|triage this|triage it|respond with|reply with|answer with|respond only|reply only|answer only|output only|output the|output json|obey|escalate this|treat this|treat it|rate this"), 24},
+		{givesOrders, split("do as i say|obey|comply with this|comply with my|follow my|your task is|your only task|your new task|your job is|your goal is|your purpose|your role is|your instructions|your rules|from now on|act as if you|pretend you|pretend to be|roleplay|role play|you are now|you are no longer|you are an ai|you are a helpful|you are the|jailbreak|dan mode|god mode|do anything now|unrestricted mode|maintenance mode"), nil, 0},
+		{givesOrders, split("answer|respond|reply"), split("only|exactly|with|json|verbatim|nothing"), 14},
+		{playsRoles, split("system prompt|system message|system override|system update|system notice|system instruction|system instructions|end of issue|end of the issue|end of text|end of the text|end of data|end of untrusted|begin system|start of system|beginning of system|begin instructions|begin trusted|trusted instructions|im start|im end|start header id|endoftext|end of prompt"), nil, 0},
+		{asksForPrompt, split("print|reveal|repeat|show|output|leak|tell|display|reproduce|copy|quote|summarize|summarise|list|include|put|write|dump|recite|translate|encode|return|disclose|share|echo|append|paste|send|give|state|mention|read"),
+			split("prompt|prompts|your instructions|these instructions|the instructions|instructions you|your rules|the rules|rules you|system message|initial message|above text|text above|everything above|previous issue|previous issues|other issue|other issues|similar issue|similar issues|corrected issue|corrected issues|another issue|api key|your secrets|your credentials|the mark|label descriptions"), 60},
+		{asksForPrompt, split("what|which"), split("you told|you were told|your prompt|your system prompt|your instructions|your rules|written above|said above"), 30},
+		{namesLabels, split("label|tag|mark|classify|categorize|categorise|prioritize|prioritise|triage|treat|rate|flag|escalate|labelled|labeled|tagged|classified|marked|flagged|prioritized|escalated|treated"), split(values), 34},
+		{namesLabels, split("set|assign|apply|raise|change|choose|select|pick|attach"), split("label|labels|priority|severity|category|confidence|sentiment|assignee|assignees|classification"), 30},
+		{namesLabels, split("add|put|give|use|make"), split("the label|this label|label|priority|severity|a label|the category|critical priority|highest priority"), 20},
+		{givesOrders, split("ignoriere|ignorier|vergiss|anweisung|anweisungen|ignorez|ignore les|oubliez|instructions précédentes|ignora|ignora las|olvida|instrucciones|ignore as|instruções|istruzioni|игнорируй|игнорируйте|забудь|забудьте|инструкции|negeer|instructies|ignoruj|instrukcje|talimatları|yoksay|polecenia"), nil, 0},
+	}
+}
+
+// scripts are words of languages that put no blanks between them.
+func scripts() []string {
+	return []string{"忽略", "无视", "指示", "指令", "無視", "무시", "지시", "تجاهل", "التعليمات", "अनदेखा", "निर्देश", "התעלם", "เพิกเฉย", "คำสั่ง", "bỏ qua"}
+}
+
+// marks are what no word is: the fences of chat templates, the keys of an answer,
+// commands of bots.
+var marks = []struct {
 	kind string
-	cue  *regexp.Regexp
+	mark *regexp.Regexp
 }{
-	{givesOrders, regexp.MustCompile(`\b(ignore|disregard|forget|override|bypass|skip|cancel|neglect|drop)\b.{0,40}\b(instruction|instructions|rules?|prompts?|guidelines?|directions?|constraints?|schema|above|previous|prior|earlier|everything|polic(y|ies)|system|context|told)\b`)},
-	{givesOrders, regexp.MustCompile(`\b(new|updated|real|actual|revised|secret|special|important|final) (instructions?|rules?|directives?|task|prompt|orders?)\b`)},
-	{givesOrders, regexp.MustCompile(`\b(attention|note|notice|message|hint|instructions?|dear|hey|hello|hi|to|for|listen|reminder)[ ,:]+(to |for |the |you,? )*(ai|llm|gpt|chatgpt|assistant|bot|model|classifier|triager?|triage bot|language model|openai|agent|dispatchai|maintainer bot)\b`)},
-	{givesOrders, regexp.MustCompile(`\b(ai|llm|assistant|model|classifier|triage bot|language model|bot)s?\b.{0,30}\b(must|should|shall|has to|have to|need to|needs to|will now|are required|is required|please)\b`)},
-	{givesOrders, regexp.MustCompile(`\b(you (must|should|shall|will|are to|have to|need to) (now |only |always |not |never )?(answer|respond|reply|output|classify|label|set|choose|return|say|write|print|mark|tag|assign|treat|obey|follow|comply|use))\b`)},
-	{givesOrders, regexp.MustCompile(`\b(do as i say|obey|comply with|follow (these|my|the following)|your (only |new |real )?(task|job|goal|purpose|role) is|from now on|act as|pretend|role ?play|you are (now |no longer |a |an |the )|jailbreak|developer mode|dan mode|sudo|god mode)\b`)},
-	{givesOrders, regexp.MustCompile(`\b(answer|respond|reply|output|return|say|write|print|emit|produce)\b.{0,20}\b(only|exactly|with|json|verbatim|the following|nothing)\b`)},
-	{playsRoles, regexp.MustCompile(`(<\|?/?(im_start|im_end|system|user|assistant|endoftext|start_header_id|eot_id|instructions?|prompt|admin|developer)\b[^>]{0,40}\|?>|\[/?inst\]|<<\/?sys>>|^(system|assistant|developer|user|admin|human|ai|root)( message| prompt| note| override)? ?[:>=]|#{2,} ?(system|instruction|assistant|response|admin|developer)|\bend of (the )?(issue|text|data|input|user|message|body)|\b(begin|start) of (the )?(system|instructions?|prompt)|"role" ?: ?"|\[system\]|\(system\)|\bsystem (prompt|message|override|update|notice|instruction)s?\b|={3,}.{0,40}(mark|end|issue|system))`)},
-	{asksForPrompt, regexp.MustCompile(`\b(print|reveal|repeat|show|output|leak|tell|display|reproduce|copy|quote|summari[sz]e|list|include|put|write|dump|recite|translate|encode|return|disclose|share|echo)\b.{0,60}\b(prompts?|instructions?|rules|system message|initial message|above text|text above|everything above|previous (issue|message|text)s?|other issues?|similar issues?|corrected issues?|api[ _-]?key|secrets?|tokens?|passwords?|credentials?|context|configuration|mark|schema|descriptions?)\b`)},
-	{asksForPrompt, regexp.MustCompile(`\b(what|which) (were|are|is|was)\b.{0,20}\b(you told|your (system |initial )?(prompt|instructions?|rules)|written above)\b`)},
-	{namesLabels, regexp.MustCompile(`\b(label|tag|mark|classify|categori[sz]e|prioriti[sz]e|triage|treat|rate|rank|flag|assign|set|add|apply|put|give|choose|select|use|raise|make|escalate|change|report|file)\b.{0,50}\b(label|labels|category|priority|severity|component|tags?|confidence|assignees?|p0|p1|critical|urgent|security|admin|approved|blocker|sev-?[01]|effort|summary|sentiment|verdict|classification)\b`)},
-	{namesLabels, regexp.MustCompile(`"?\b(category|priority|severity|component|tags|confidence|assignees|effort|sentiment|reasoning|values?)\b"? ?[:=] ?["\[{0-9a-z]`)},
-	{namesLabels, regexp.MustCompile(`/(label|priority|assign|kind|severity|area|triage|approve|lgtm|close|hold|ok-to-test)\b`)},
-	{givesOrders, regexp.MustCompile(`(ignorier|ignorez|ignora|ignore[sz]? (les|las|as)|vergiss|oubliez|olvida|anweisung|instrucciones|instructions pr[ée]c[ée]dentes|istruzioni|instruções|игнориру|забудь|инструкци|忽略|无视|指示|指令|無視|무시|지시|تجاهل|अनदेखा|निर्देश)`)},
+	{playsRoles, regexp.MustCompile(`<\|/?(?:im_start|im_end|system|user|assistant|endoftext|start_header_id|eot_id)|</?(?:system|assistant|instructions|prompt|developer|issue)>|\[/?(?:inst|system|assistant)\]|<</?sys>>|"role" ?:`)},
+	{playsRoles, regexp.MustCompile(`^[\s>#*\-|(\["']*(?:system|assistant|developer)(?: message| prompt| note| override)?["')\]]*:`)},
+	{playsRoles, regexp.MustCompile(`^\s*#+ ?(?:system|instructions?|assistant|response|admin|developer|prompt)\s*:?\s*$`)},
+	{namesLabels, regexp.MustCompile(`["'](?:category|priority|severity|component|tags|confidence|assignees|effort|sentiment|reasoning)["'] ?:|\b(?:category|priority|severity|confidence|sentiment)\b ?[:=] ?["']?[a-z0-9]`)},
+	{namesLabels, regexp.MustCompile(`(?:^|\s)/(?:label|priority|assign|kind|severity|area|triage|approve|lgtm|close|hold|ok-to-test)\s`)},
 }
 
 // suspect tells of what kinds the text is suspicious.
@@ -66,6 +98,14 @@ func suspect(s string) suspicions {
 
 func suspectLine(line string) suspicions {
 	found := suspectWords(words(line))
+	low := strings.ToLower(line)
+	if strings.ContainsAny(low, "<[:=>/#\"") {
+		for _, m := range marks {
+			if m.mark.MatchString(low) {
+				found = append(found, m.kind)
+			}
+		}
+	}
 	if encoded(line) {
 		found = append(found, isEncoded)
 	}
@@ -74,31 +114,98 @@ func suspectLine(line string) suspicions {
 
 func suspectWords(w string) suspicions {
 	var found suspicions
-	for _, c := range cues {
-		if c.cue.MatchString(w) {
+	for _, c := range known {
+		if c.in(w) {
 			found = append(found, c.kind)
+		}
+	}
+	for _, word := range foreign {
+		if strings.Contains(w, word) {
+			return append(found, givesOrders)
 		}
 	}
 	return found
 }
 
+// The cues and scripts, made once; they are never written to.
+var (
+	known   = cues()
+	foreign = scripts()
+)
+
+// in tells whether the cue is in a text as words gives it.
+func (c cue) in(w string) bool {
+	for _, f := range c.first {
+		f = " " + f + " "
+		for rest := w; ; {
+			i := strings.Index(rest, f)
+			if i < 0 {
+				break
+			}
+			if len(c.then) == 0 {
+				return true
+			}
+			rest = rest[i+len(f)-1:]
+			if near := rest[:min(len(rest), c.within+2)]; c.follows(near) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (c cue) follows(near string) bool {
+	for _, t := range c.then {
+		if i := strings.Index(near, " "+t); i >= 0 && (i+1+len(t) == len(near) || near[i+1+len(t)] == ' ') {
+			return true
+		}
+	}
+	return false
+}
+
+// address is a link, in which words stand for other things.
+var address = regexp.MustCompile(`https?://[^\s)>\]"]+`)
+
 // maxExamined bounds what expressions see at a time; they are linear in it.
 const maxExamined = 32 << 10
 
-// words is a text as the cues look at it. Letters that are spaced out, and those
-// that look like others, are put together again.
+// words is a text as the cues look at it: a blank before, between and behind all
+// words. Letters that are spaced out, and those that look like others, are put
+// together again.
 func words(s string) string {
 	if len(s) > maxExamined {
 		s = s[:maxExamined]
 	}
-	s = strings.Map(plain, strings.ToLower(s))
-	return strings.TrimSpace(spaced.ReplaceAllStringFunc(strings.Join(strings.Fields(s), " "), func(w string) string {
-		return strings.ReplaceAll(w, " ", "")
-	}))
+	s = address.ReplaceAllString(s, " ")
+	var b strings.Builder
+	b.Grow(len(s) + 2)
+	b.WriteByte(' ')
+	for _, part := range wide.Split(strings.Map(plain, strings.ToLower(s)), -1) {
+		fields := strings.FieldsFunc(part, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !unicode.IsMark(r) })
+		for i := 0; i < len(fields); {
+			// Single letters in a row are a word that was spaced out.
+			end := i
+			for end < len(fields) && utf8.RuneCountInString(fields[end]) == 1 {
+				end++
+			}
+			if end-i >= fewestLetters {
+				b.WriteString(strings.Join(fields[i:end], ""))
+				i = end
+			} else {
+				b.WriteString(fields[i])
+				i++
+			}
+			b.WriteByte(' ')
+		}
+	}
+	return b.String()
 }
 
-// spaced are at least five letters with a blank, dot or dash between each two.
-var spaced = regexp.MustCompile(`\b(?:\pL[ .\-_]){4,}\pL\b`)
+// wide is what stands between words that are spaced out.
+var wide = regexp.MustCompile(`\s{2,}`)
+
+// fewestLetters in a row make a word.
+const fewestLetters = 4
 
 // plain gives the letter that another looks like.
 func plain(r rune) rune {
@@ -181,38 +288,18 @@ func remove(s string) string {
 var comment = regexp.MustCompile(`(?s)<!--.*?(?:-->|\z)`)
 
 // visible is what people see of a text: without HTML comments, which templates are
-// full of, and without characters that have no shape. Either is suspicious only for
-// what it hides.
-func visible(s string) (string, suspicions) {
-	var found suspicions
-	s = comment.ReplaceAllStringFunc(s, func(c string) string {
-		inner := strings.TrimSuffix(strings.TrimPrefix(c, "<!--"), "-->")
-		if kinds := suspect(inner); slices.Contains(kinds, playsRoles) || slices.Contains(kinds, givesOrders) || slices.Contains(kinds, asksForPrompt) || slices.Contains(kinds, isEncoded) {
-			found = append(found, hidesText)
-		}
-		return "\n"
-	})
-	hidden := 0
-	s = strings.Map(func(r rune) rune {
+// full of, and without characters that have no shape. The model sees no more, so
+// what is hidden cannot speak to it.
+func visible(s string) string {
+	s = comment.ReplaceAllString(s, "\n")
+	return strings.Map(func(r rune) rune {
 		switch {
 		case r == '\n' || r == '\t':
 			return r
-		case r == '\r', r == 0xFEFF, r == 0xFE0F:
-			return -1 // line ends, byte order marks and emoji are innocent
-		case unicode.Is(unicode.Cf, r), unicode.IsControl(r), unicode.Is(unicode.Co, r), r >= 0xE0000 && r <= 0xE0FFF, r == 0x115F, r == 0x1160, r == 0x3164, r == 0xFFA0:
-			if r != 0x200D && r != 0xAD { // of emoji, and of words
-				hidden++
-			}
+		case unicode.Is(unicode.Cf, r), unicode.IsControl(r), unicode.Is(unicode.Co, r), unicode.Is(unicode.Variation_Selector, r),
+			r >= 0xE0000 && r <= 0xE0FFF, r == 0x115F, r == 0x1160, r == 0x3164, r == 0xFFA0, r == 0x2800:
 			return -1
 		}
 		return r
 	}, s)
-	if hidden >= maxShapeless {
-		found = append(found, hidesText)
-	}
-	return s, found
 }
-
-// maxShapeless is how many characters without a shape a text may have that was
-// copied from somewhere.
-const maxShapeless = 3

@@ -40,9 +40,11 @@ type Request struct {
 	} `json:"response_format"`
 }
 
-// System and User are the two messages of a request.
+// System is the first message of a request.
 func (r Request) System() string { return r.Messages[0].Content }
-func (r Request) User() string   { return r.Messages[len(r.Messages)-1].Content }
+
+// User is the last message of a request.
+func (r Request) User() string { return r.Messages[len(r.Messages)-1].Content }
 
 // Fields are those that the schema asks for, with the values that each allows.
 func (r Request) Fields() map[string][]string {
@@ -108,8 +110,7 @@ type Server struct {
 // Spent are the tokens that were counted.
 type Spent struct{ Input, Cached, Output int64 }
 
-// Asked are the chat completions so far, Embedded the texts of each request for
-// embeddings, Spent the tokens, and Faults what was wrong with requests.
+// Asked are the chat completions so far.
 func (s *Server) Asked() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
