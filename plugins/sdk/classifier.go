@@ -121,6 +121,15 @@ type Request struct {
 	Wanted []Field
 }
 
+// Accepts tells whether the repository accepts the value for the field, and the
+// field is still open: other answers are dropped.
+func (r Request) Accepts(f Field, value string) bool {
+	if !r.Wants(f) || r.Repository == nil {
+		return false
+	}
+	return slices.ContainsFunc(r.Repository.Options[f], func(o Option) bool { return o.Value == value })
+}
+
 // Wants tells whether an answer for the field is of use: it is still open, and
 // the repository has options for it or needs none.
 func (r Request) Wants(f Field) bool {

@@ -24,7 +24,7 @@
 //	}
 //
 //	func (crashes) Classify(_ context.Context, r sdk.Request) (sdk.Result, error) {
-//		if !strings.Contains(r.Issue.Body, "panic:") {
+//		if !strings.Contains(r.Issue.Body, "panic:") || !r.Accepts(sdk.Category, "bug") {
 //			return sdk.Result{}, nil // nothing to say: abstain
 //		}
 //		return sdk.Result{Fields: map[sdk.Field]sdk.Answer{
@@ -38,7 +38,16 @@
 //		}
 //	}
 //
-// Build it with go build and give DispatchAI the path of the executable:
+// This writes it as a project of its own, with its test and a manifest:
+//
+//	dispatchai plugin new crashes
+//
+// Build it with go build, and watch it label issues on a simulated GitHub:
+//
+//	dispatchai demo --plugin crashes=./crashes
+//
+// Where it is to stay, give DispatchAI the path of the executable, or of the
+// directory with the manifest:
 //
 //	DISPATCHAI_PLUGINS=rules,crashes=/path/to/crashes
 //
@@ -89,7 +98,7 @@
 //
 // Repository.Options lists the values that a repository accepts, with its own
 // labels and their descriptions. An answer outside them is dropped, so choose
-// among them; a field that is not listed is not wanted, except for the free
+// among them (see Request.Accepts); a field that is not listed is not wanted, except for the free
 // ones: assignees, summary and sentiment. Leave out what you cannot tell: the
 // next classifier will be asked, or a human.
 //
@@ -121,6 +130,14 @@
 // private directories of its own. Settings and secrets come by Configure
 // (see Configurer). Write to standard error, or use Logger: the host captures
 // it line by line under the plugin's name, so many lines a second and no more.
+//
+// # What a plugin may do
+//
+// DispatchAI confines a plugin as far as the system lets it: it sees neither the
+// service's files nor its processes, writes to its home alone, and has no network.
+// The hosts that its manifest, plugin.json, names are reached by HTTPTransport or
+// Dial. The manifest also says which fields the plugin sets, what it needs to see
+// of an issue and which settings it takes; docs/plugins.md describes it.
 //
 // # Versions of the protocol
 //

@@ -16,7 +16,7 @@ func (crashes) Describe() sdk.Description {
 }
 
 func (crashes) Classify(_ context.Context, r sdk.Request) (sdk.Result, error) {
-	if !strings.Contains(r.Issue.Body, "panic:") {
+	if !strings.Contains(r.Issue.Body, "panic:") || !r.Accepts(sdk.Category, "bug") {
 		return sdk.Result{}, nil
 	}
 	return sdk.Result{Fields: map[sdk.Field]sdk.Answer{
@@ -36,7 +36,8 @@ func ExampleServe() {
 
 func ExampleClassifier() {
 	result, err := crashes{}.Classify(context.Background(), sdk.Request{
-		Issue: sdk.Issue{Title: "It stops", Body: "panic: runtime error: index out of range"},
+		Repository: &sdk.Repository{Options: map[sdk.Field][]sdk.Option{sdk.Category: {{Value: "bug"}}}},
+		Issue:      sdk.Issue{Title: "It stops", Body: "panic: runtime error: index out of range"},
 	})
 	if err != nil {
 		fmt.Println(err)
