@@ -20,7 +20,7 @@ func TestWrite(t *testing.T) {
 	}
 	for _, name := range files {
 		text, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil || strings.Contains(string(text), "{{") || strings.Contains(string(text), "<no value>") {
+		if err != nil || strings.Contains(string(text), "{{.") || strings.Contains(string(text), "<no value>") {
 			t.Errorf("%s: %v\n%s", name, err, text)
 		}
 		if filepath.Ext(name) == ".go" {
@@ -78,7 +78,7 @@ func TestTutorial(t *testing.T) {
 	if !strings.Contains(string(doc), indented.String()) {
 		t.Errorf("the tutorial lacks\n%s", indented.String())
 	}
-	body := code[strings.Index(code, "type "):]
+	_, body, _ := strings.Cut(code, "\ntype ")
 	if n := strings.Count(strings.ReplaceAll(body, "\n\n", "\n"), "\n"); n > 20 {
 		t.Errorf("the twenty lines are %d", n)
 	}
