@@ -87,6 +87,7 @@ type App struct {
 	store     store.Store
 	github    *github.Client
 	plugins   []*plugin.Plugin
+	revisions *revisions // nil where no plugins run
 	switched  *prometheus.GaugeVec
 	name      string   // of this run, among all processes
 	groups    []string // consumer groups that the process is a member of
@@ -250,11 +251,13 @@ func (a *App) openClassify() error {
 		a.plugins = append(a.plugins, p)
 		classifiers = append(classifiers, p)
 	}
+	a.revisions = newRevisions(a)
+	a.workers = append(a.workers, component{"plugin revisions", a.revisions.run})
 	a.openEraser()
 	a.openRefresher()
 	worker, err := classify.New(classify.Config{
 		Store: a.store, Publisher: a.producer, GitHub: a.github, Classifiers: classifiers, Enabled: a.pluginEnabled, ConfigurationWait: configurationWait,
-		Patience: o.PluginPatience, Budget: classify.Budget{Total: o.DailyBudgetUSD, PerRepository: o.RepositoryDailyBudgetUSD},
+		Challenger: o.Challenger, Patience: o.PluginPatience, Budget: classify.Budget{Total: o.DailyBudgetUSD, PerRepository: o.RepositoryDailyBudgetUSD},
 		Policy: a.retriage, Logger: a.logger.With("part", "classify"), Registerer: a.registry,
 	})
 	if err != nil {
@@ -335,6 +338,13 @@ func (a *App) consume(cc eventlog.ConsumerConfig) error {
 			// first record on.
 			select {
 			case <-a.table.CaughtUp():
+			case <-ctx.Done():
+				return nil
+			}
+		}
+		if a.revisions != nil {
+			select {
+			case <-a.revisions.inForce:
 			case <-ctx.Done():
 				return nil
 			}

@@ -56,8 +56,13 @@ func (a *App) overview() (control.Overview, bool) {
 
 // readOverview leaves out what cannot be read: another version's, or a stranger's.
 func readOverview(list func(topic string) []eventlog.Entry, now time.Time) control.Overview {
-	switches := make(map[string]control.PluginSwitch)
+	switches, revisions := make(map[string]control.PluginSwitch), make(map[string]control.PluginRevision)
 	for _, e := range list(eventlog.TopicControl) {
+		if name, ok := control.RevisionOfKey(e.Key); ok {
+			if r, err := control.ParsePluginRevision(e.Value); err == nil {
+				revisions[name] = r
+			}
+		}
 		if name, ok := control.PluginOfKey(e.Key); ok {
 			if s, err := control.ParsePluginSwitch(e.Value); err == nil {
 				switches[name] = s
@@ -70,7 +75,7 @@ func readOverview(list func(topic string) []eventlog.Entry, now time.Time) contr
 			reports = append(reports, r)
 		}
 	}
-	return control.NewOverview(reports, switches, now)
+	return control.NewOverview(reports, switches, revisions, now)
 }
 
 // scanTimeout bounds scanOverview.

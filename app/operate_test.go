@@ -186,11 +186,11 @@ func TestDisableAndEnableAPlugin(t *testing.T) {
 	s.waitLabel(third, "kind/bug")
 	s.assertLabelledOnce([]int{first, waiting, third})
 
-	if _, err := s.run("plugin", "disable", "roles"); err == nil || !strings.Contains(err.Error(), `no plugin "roles"; there are rules`) {
+	if _, err := s.run("plugin", "disable", "roles"); err == nil || !strings.Contains(err.Error(), `no plugin "roles"; there are openai, rules`) {
 		t.Errorf("a plugin that is none: %v", err)
 	}
 	plain, err := s.run("plugin", "list")
-	if err != nil || !strings.Contains(plain, "NAME") || !strings.Contains(plain, "rules  built-in  yes") {
+	if err != nil || !strings.Contains(plain, "NAME") || !strings.Contains(plain, "rules   built-in  yes") {
 		t.Errorf("plugin list: %v\n%s", err, plain)
 	}
 }

@@ -68,6 +68,9 @@ type Options struct {
 	// PluginPatience is how long an issue waits for a classifier that another one
 	// could stand in for.
 	PluginPatience time.Duration `env:"DISPATCHAI_PLUGIN_PATIENCE" envDefault:"10s"`
+	// Challenger names the one of Plugins that is asked beside the others, without any
+	// effect on labels; empty for none.
+	Challenger string `env:"DISPATCHAI_CHALLENGER"`
 	// PluginConfinement is auto, required or off (see ConfineAuto), PluginMemoryMB the
 	// memory that each plugin may take, in MiB; 0 does not bound it.
 	PluginConfinement string `env:"DISPATCHAI_PLUGIN_CONFINEMENT" envDefault:"auto"`
@@ -127,6 +130,7 @@ type Options struct {
 // pluginChoice is one entry of Options.Plugins.
 type pluginChoice struct {
 	name     string
+	source   string // as the configuration or a revision says it
 	path     string // "" for a built-in, one with a manifest, and one to reattach to
 	reattach string
 	settings []byte
@@ -392,11 +396,7 @@ func (o *Options) validatePlugins(fault faultFunc) {
 	seen := make(map[string]bool)
 	for _, p := range trimmed(o.Plugins) {
 		name, path, external := strings.Cut(p, "=")
-		choice := pluginChoice{name: name, path: path}
 		file, attached := strings.CutPrefix(path, ReattachPrefix)
-		if attached {
-			choice.path, choice.reattach = "", file
-		}
 		switch {
 		case !pluginName.MatchString(name):
 			fault("DISPATCHAI_PLUGINS", "%q is not a plugin's name (lower-case letters, digits, dashes)", name)
@@ -408,39 +408,21 @@ func (o *Options) validatePlugins(fault faultFunc) {
 			fault("DISPATCHAI_PLUGINS", "%s is named twice", name)
 		}
 		seen[name] = true
-		if o.PluginSettingsDir != "" && pluginName.MatchString(name) {
-			file := filepath.Join(o.PluginSettingsDir, name+".json")
-			settings, err := os.ReadFile(file)
-			switch {
-			case err != nil && !errors.Is(err, os.ErrNotExist):
-				fault("DISPATCHAI_PLUGIN_SETTINGS_DIR", "%w", err)
-			case err == nil && !json.Valid(settings):
-				fault("DISPATCHAI_PLUGIN_SETTINGS_DIR", "%s is not JSON", file)
-			case err == nil:
-				choice.settings = settings
-			}
-		}
-		if name == openAI && !external {
-			merged, err := o.openAISettings(choice.settings)
-			if err != nil {
-				fault("OPENAI_API_KEY", "%w", err)
-			}
-			choice.settings = merged
-		}
-		if hasManifest(choice.path) {
-			spec, err := manifestSpec(choice)
-			if err != nil {
-				fault("DISPATCHAI_PLUGINS", "%s: %w", name, err)
-			}
-			choice.manifest, choice.path = &spec, ""
-		}
-		o.plugins = append(o.plugins, choice)
+		o.plugins = append(o.plugins, o.choose(name, path, fault))
 	}
 	if len(o.plugins) == 0 {
 		fault("DISPATCHAI_PLUGINS", "no plugin is named; the built-in one is called rules")
 	}
 	if o.PluginTimeout < time.Second {
 		fault("DISPATCHAI_PLUGIN_TIMEOUT", "%s is shorter than a second", o.PluginTimeout)
+	}
+	if o.Challenger != "" {
+		switch {
+		case !seen[o.Challenger]:
+			fault("DISPATCHAI_CHALLENGER", "%q is not among DISPATCHAI_PLUGINS; add it there", o.Challenger)
+		case len(o.plugins) == 1:
+			fault("DISPATCHAI_CHALLENGER", "%s is the only plugin, so there is none to challenge; add another to DISPATCHAI_PLUGINS", o.Challenger)
+		}
 	}
 	if o.PluginPatience < 100*time.Millisecond {
 		fault("DISPATCHAI_PLUGIN_PATIENCE", "%s is shorter than 100ms, in which few classifiers answer", o.PluginPatience)
@@ -458,6 +440,42 @@ func (o *Options) validatePlugins(fault faultFunc) {
 	}
 	budget("DISPATCHAI_DAILY_BUDGET_USD", o.DailyBudgetUSD)
 	budget("DISPATCHAI_REPOSITORY_DAILY_BUDGET_USD", o.RepositoryDailyBudgetUSD)
+}
+
+// choose gives the plugin of a name that is run by a source - a path, what to reattach
+// by, or nothing for a built-in one - with its settings as they are now.
+func (o *Options) choose(name, source string, fault faultFunc) pluginChoice {
+	choice := pluginChoice{name: name, source: source, path: source}
+	if file, attached := strings.CutPrefix(source, ReattachPrefix); attached {
+		choice.path, choice.reattach = "", file
+	}
+	if o.PluginSettingsDir != "" && pluginName.MatchString(name) {
+		file := filepath.Join(o.PluginSettingsDir, name+".json")
+		settings, err := os.ReadFile(file)
+		switch {
+		case err != nil && !errors.Is(err, os.ErrNotExist):
+			fault("DISPATCHAI_PLUGIN_SETTINGS_DIR", "%w", err)
+		case err == nil && !json.Valid(settings):
+			fault("DISPATCHAI_PLUGIN_SETTINGS_DIR", "%s is not JSON", file)
+		case err == nil:
+			choice.settings = settings
+		}
+	}
+	if name == openAI && source == "" {
+		merged, err := o.openAISettings(choice.settings)
+		if err != nil {
+			fault("OPENAI_API_KEY", "%w", err)
+		}
+		choice.settings = merged
+	}
+	if hasManifest(choice.path) {
+		spec, err := manifestSpec(choice)
+		if err != nil {
+			fault("DISPATCHAI_PLUGINS", "%s: %w", name, err)
+		}
+		choice.manifest, choice.path = &spec, ""
+	}
+	return choice
 }
 
 func (o *Options) validateReconciling(fault faultFunc) {

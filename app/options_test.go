@@ -137,6 +137,8 @@ func TestOptionsFaults(t *testing.T) {
 		{"confinement", func(o *app.Options) { o.PluginConfinement = "some" }, `DISPATCHAI_PLUGIN_CONFINEMENT: "some" is not possible; there are auto, required and off`},
 		{"memory", func(o *app.Options) { o.PluginMemoryMB = 63 }, "DISPATCHAI_PLUGIN_MEMORY_MB: 63 MiB is too little for a plugin, or more than a machine has; 0 is no bound"},
 		{"patience", func(o *app.Options) { o.PluginPatience = 0 }, "DISPATCHAI_PLUGIN_PATIENCE: 0s is shorter than 100ms, in which few classifiers answer"},
+		{"challenger that is none", func(o *app.Options) { o.Challenger = "openai" }, `DISPATCHAI_CHALLENGER: "openai" is not among DISPATCHAI_PLUGINS; add it there`},
+		{"nobody to challenge", func(o *app.Options) { o.Challenger = "rules" }, "DISPATCHAI_CHALLENGER: rules is the only plugin, so there is none to challenge; add another to DISPATCHAI_PLUGINS"},
 		{"budget", func(o *app.Options) { o.DailyBudgetUSD = -1 }, "DISPATCHAI_DAILY_BUDGET_USD: -1 is not an amount of US dollars; give one above 0, or leave it unset for no bound"},
 		{"repository's budget", func(o *app.Options) { o.RepositoryDailyBudgetUSD = math.NaN() }, "DISPATCHAI_REPOSITORY_DAILY_BUDGET_USD: NaN is not an amount of US dollars; give one above 0, or leave it unset for no bound"},
 		{"plugin's time", func(o *app.Options) { o.PluginTimeout = time.Millisecond }, "DISPATCHAI_PLUGIN_TIMEOUT: 1ms is shorter than a second"},

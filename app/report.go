@@ -92,6 +92,7 @@ func (r *reporter) changes(ctx context.Context) (changes <-chan struct{}, stop f
 		})
 	}
 	if len(r.app.plugins) > 0 {
+		watch(r.app.revisions.changes, func() bool { return true })
 		was := make(map[string]bool)
 		watch(r.app.table.Changed, func() (differs bool) {
 			for _, p := range r.app.plugins {
@@ -150,8 +151,13 @@ func (r *reporter) lag(ctx context.Context) []control.Group {
 
 // describePlugin puts a plugin's health into the terms of a report.
 func (a *App) describePlugin(p *plugin.Plugin) control.Plugin {
+	// Read before the rest, which is then no older than the revision.
+	revised := a.revisions.of(p.Name())
 	h := p.Health()
-	d := control.Plugin{Name: h.Name, Version: h.Version, Since: h.Since.UTC(), Restarts: h.Restarts, LastError: h.LastError}
+	d := control.Plugin{
+		Source: revised.source, Configured: revised.configured, Revision: revised.number, RevisionError: revised.fault,
+		Name: h.Name, Version: h.Version, Since: h.Since.UTC(), Restarts: h.Restarts, LastError: h.LastError,
+	}
 	switch h.State {
 	case plugin.Running, plugin.Busy:
 		d.State = control.PluginRunning

@@ -109,10 +109,10 @@ func freeAddress(t testing.TB) string {
 	return l.Addr().String()
 }
 
-// picture keeps what the browser shows, where SETUP_PICTURES names a directory.
+// picture keeps what the browser shows, where TEST_PICTURES names a directory.
 func picture(ctx context.Context, t *testing.T, name string) {
 	t.Helper()
-	dir := os.Getenv("SETUP_PICTURES")
+	dir := os.Getenv("TEST_PICTURES")
 	if dir == "" {
 		return
 	}

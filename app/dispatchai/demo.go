@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -29,6 +30,7 @@ type demo struct {
 	seed            uint64
 	faults, asJSON  bool
 	plugins         []string
+	challenger      string
 }
 
 func demoCommand() *cobra.Command {
@@ -57,6 +59,7 @@ func demoCommand() *cobra.Command {
 	c.Flags().Uint64Var(&d.seed, "seed", 0, "repeat the course of an earlier demo (printed at its start)")
 	c.Flags().BoolVar(&d.faults, "faults", false, "delay, drop, double and reorder webhooks on the way")
 	c.Flags().StringArrayVar(&d.plugins, "plugin", nil, "ask this classifier first: `NAME=PATH`, of an executable or of a directory with a plugin.json (may be given again)")
+	c.Flags().StringVar(&d.challenger, "challenger", "", "ask this classifier beside the others, without any effect: `NAME=PATH`, or the name of a built-in one")
 	c.Flags().BoolVar(&d.asJSON, "json", false, "print what happens as JSON lines")
 	return c
 }
@@ -89,7 +92,7 @@ func (d *demo) run(ctx context.Context, out, errOut io.Writer) (err error) {
 	options := app.DefaultOptions()
 	options.Demo = true
 	options.Listen, options.DataDir = d.listen, d.dataDir
-	if options.Plugins, err = d.chain(options.Plugins); err != nil {
+	if err := d.choose(&options); err != nil {
 		return err
 	}
 	options.WebhookSecrets = []string{secret}
@@ -124,29 +127,52 @@ func (d *demo) run(ctx context.Context, out, errOut io.Writer) (err error) {
 	return group.Wait()
 }
 
-// chain puts the demo's own classifiers before the others.
-func (d *demo) chain(others []string) ([]string, error) {
+// choose puts the demo's own classifiers before the others, and its challenger beside them.
+func (d *demo) choose(options *app.Options) error {
 	var chain []string
 	for _, p := range d.plugins {
-		name, path, ok := strings.Cut(p, "=")
-		if !ok || name == "" || path == "" {
-			return nil, fmt.Errorf("--plugin: %q is not NAME=PATH", p)
+		located, err := locate(p)
+		if err != nil {
+			return fmt.Errorf("--plugin: %w", err)
 		}
-		if !strings.HasPrefix(path, app.ReattachPrefix) {
-			found, err := exec.LookPath(path)
-			if info, statErr := os.Stat(path); statErr == nil && (info.IsDir() || filepath.Base(path) == plugin.ManifestFile) {
-				found, err = path, nil
-			}
-			if err != nil {
-				return nil, fmt.Errorf("--plugin: there is no executable at %s, and no directory with a %s", path, plugin.ManifestFile)
-			}
-			if path, err = filepath.Abs(found); err != nil {
-				return nil, err
-			}
-		}
-		chain = append(chain, name+"="+path)
+		chain = append(chain, located)
 	}
-	return append(chain, others...), nil
+	options.Plugins = append(chain, options.Plugins...)
+	if d.challenger == "" {
+		return nil
+	}
+	located := d.challenger
+	if !slices.Contains(builtInNames(), located) {
+		var err error
+		if located, err = locate(located); err != nil {
+			return fmt.Errorf("--challenger: %w", err)
+		}
+	}
+	options.Challenger, _, _ = strings.Cut(located, "=")
+	options.Plugins = append(options.Plugins, located)
+	return nil
+}
+
+// locate makes NAME=PATH one that does not depend on the working directory.
+func locate(p string) (string, error) {
+	name, path, ok := strings.Cut(p, "=")
+	if !ok || name == "" || path == "" {
+		return "", fmt.Errorf("%q is not NAME=PATH", p)
+	}
+	if strings.HasPrefix(path, app.ReattachPrefix) {
+		return p, nil
+	}
+	found, err := exec.LookPath(path)
+	if info, statErr := os.Stat(path); statErr == nil && (info.IsDir() || filepath.Base(path) == plugin.ManifestFile) {
+		found, err = path, nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("there is no executable at %s, and no directory with a %s", path, plugin.ManifestFile)
+	}
+	if path, err = filepath.Abs(found); err != nil {
+		return "", err
+	}
+	return name + "=" + path, nil
 }
 
 // redeliverEvery is how often the demo looks for webhooks that did not arrive.

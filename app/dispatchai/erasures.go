@@ -4,9 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -14,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dispatchai/dispatchai/core/store"
-	"github.com/dispatchai/dispatchai/core/store/sqlite"
 )
 
 // erasureReport is what "dispatchai erasures --json" prints.
@@ -40,15 +36,7 @@ func erasuresCommand() *cobra.Command {
 			"the log of what was erased, and which plugins are still to be told to forget a repository. It works beside a running service.",
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
-			options, err := flags.read(c)
-			if err != nil {
-				return err
-			}
-			path := filepath.Join(options.DataDir, databaseFile)
-			if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-				return fmt.Errorf("there is no database in %s; name the service's data directory with --data-dir or DISPATCHAI_DATA_DIR", options.DataDir)
-			}
-			s, err := sqlite.Open(c.Context(), sqlite.Options{Path: path, Logger: newLogger(c.ErrOrStderr(), slogWarn)})
+			options, s, err := openStore(c, flags)
 			if err != nil {
 				return err
 			}

@@ -43,7 +43,7 @@ func newCommand() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.AddCommand(
-		serveCommand(), setupCommand(), demoCommand(), doctorCommand(), backfillCommand(), gapsCommand(), deadCommand(), erasuresCommand(), migrateCommand(), pluginCommand(), relayCommand(), undoCommand(), usageCommand(), versionCommand(),
+		serveCommand(), setupCommand(), demoCommand(), doctorCommand(), backfillCommand(), gapsCommand(), deadCommand(), erasuresCommand(), migrateCommand(), pluginCommand(), relayCommand(), undoCommand(), usageCommand(), challengerCommand(), versionCommand(),
 	)
 	return root
 }

@@ -99,8 +99,8 @@ func pluginSealCommand() *cobra.Command {
 }
 
 func pluginCommand() *cobra.Command {
-	c := &cobra.Command{Use: "plugin", Short: "Write classifier plugins, test them, list them, enable and disable them"}
-	c.AddCommand(pluginNewCommand(), pluginListCommand(), pluginInfoCommand(), pluginTestCommand(), pluginSealCommand(), pluginSwitchCommand(true), pluginSwitchCommand(false), &cobra.Command{
+	c := &cobra.Command{Use: "plugin", Short: "Write classifier plugins, test them, list them, upgrade them, enable and disable them"}
+	c.AddCommand(pluginNewCommand(), pluginListCommand(), pluginInfoCommand(), pluginTestCommand(), pluginSealCommand(), pluginUpgradeCommand(), pluginRollbackCommand(), pluginReloadCommand(), pluginSwitchCommand(true), pluginSwitchCommand(false), &cobra.Command{
 		Use:    "serve NAME",
 		Short:  "Be a built-in plugin (started by the host, not by people)",
 		Hidden: true,

@@ -43,8 +43,12 @@ func pluginListCommand() *cobra.Command {
 						fmt.Fprintf(w, "%s\t%s\t%s\tnot running\t\t\t\t\n", clean(p.Name, 40), p.Kind, enabled)
 					}
 					for _, r := range p.Processes {
+						fault := r.LastError
+						if r.RevisionError != "" {
+							fault = "revision not in force: " + r.RevisionError
+						}
 						fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", clean(p.Name, 40), p.Kind, enabled, clean(string(r.State), 20),
-							clean(r.Version, 30), r.Restarts, clean(r.Process, 60), clean(r.LastError, 100))
+							clean(r.Version, 30), r.Restarts, clean(r.Process, 60), clean(fault, 100))
 					}
 				}
 				return w.Flush()

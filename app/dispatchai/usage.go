@@ -6,9 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"text/tabwriter"
 	"time"
@@ -16,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dispatchai/dispatchai/core/store"
-	"github.com/dispatchai/dispatchai/core/store/sqlite"
 	"github.com/dispatchai/dispatchai/core/triage"
 )
 
@@ -56,33 +52,14 @@ func usageCommand() *cobra.Command {
 			if days < 1 || days > 3660 {
 				return fmt.Errorf("--days: %d is not possible; give 1 (today) to 3660", days)
 			}
-			options, err := flags.read(c)
-			if err != nil {
-				return err
-			}
-			path := filepath.Join(options.DataDir, databaseFile)
-			if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-				return fmt.Errorf("there is no database in %s; name the service's data directory with --data-dir or DISPATCHAI_DATA_DIR", options.DataDir)
-			}
-			s, err := sqlite.Open(c.Context(), sqlite.Options{Path: path, Logger: newLogger(c.ErrOrStderr(), slogWarn)})
+			options, s, err := openStore(c, flags)
 			if err != nil {
 				return err
 			}
 			defer func() { err = errors.Join(err, s.Close()) }()
-			names, err := repositoryNames(c, s)
+			names, id, err := repositoryNames(c, s, repository)
 			if err != nil {
 				return err
-			}
-			var id int64
-			if repository != "" {
-				for n, name := range names {
-					if name == repository {
-						id = n
-					}
-				}
-				if id == 0 {
-					return fmt.Errorf("--repo: %s is not known here; write it as owner/name", clean(repository, 80))
-				}
 			}
 			today := store.Day(time.Now())
 			report := usageReport{
@@ -111,15 +88,6 @@ func usageCommand() *cobra.Command {
 	c.Flags().BoolVar(&byDay, "by-day", false, "one row per day, oldest first, instead of their sums")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
-}
-
-func repositoryNames(c *cobra.Command, s *sqlite.Store) (map[int64]string, error) {
-	repositories, err := s.ListRepositories(c.Context())
-	names := make(map[int64]string, len(repositories))
-	for _, r := range repositories {
-		names[r.Repository.ID] = r.Repository.FullName
-	}
-	return names, err
 }
 
 // add sums the entries: by day, or over all days with the dearest first.

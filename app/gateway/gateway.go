@@ -35,6 +35,8 @@ type storage interface {
 	LoadRepositories(ctx context.Context, ids []int64) (map[int64]store.RepositoryState, error)
 	LoadConfigurationReport(ctx context.Context, repositoryID int64) (store.ConfigurationReport, error)
 	Ledger(ctx context.Context, keys []triage.IssueKey) (map[triage.IssueKey][]triage.LedgerEntry, error)
+	Disagreements(ctx context.Context, repositoryIDs []int64, limit int) ([]store.Disagreement, error)
+	ChallengeScores(ctx context.Context, repositoryIDs []int64) ([]store.ChallengeScore, error)
 	Gaps(ctx context.Context, since time.Time, repositoryIDs []int64) (store.GapReport, error)
 	Suggestions(ctx context.Context, keys []triage.IssueKey) (map[triage.IssueKey][]store.Suggestion, error)
 }
@@ -199,6 +201,7 @@ func (g *Gateway) routes() (http.Handler, error) {
 	route(api, http.MethodGet, "/api/stats", g.getStats)
 	route(api, http.MethodGet, "/api/status", g.getStatus)
 	route(api, http.MethodGet, "/api/gaps", g.getGaps)
+	route(api, http.MethodGet, "/api/challenges", g.getChallenges)
 	api.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, problem{Status: http.StatusNotFound, Detail: "There is nothing at " + r.URL.Path + "; the API is described at /api/openapi.json."})
 	})

@@ -25,21 +25,9 @@ func (g *Gateway) listIssues(w http.ResponseWriter, r *http.Request) {
 		State: q.Get("state"), Category: q.Get("category"), Priority: q.Get("priority"), Component: q.Get("component"),
 		Status: store.Status(q.Get("status")), Search: q.Get("q"), Cursor: q.Get("cursor"),
 	}
-	if limit := q.Get("limit"); limit != "" {
-		n, err := strconv.Atoi(limit)
-		if err != nil || n < 1 || n > 200 {
-			writeProblem(w, problem{Status: http.StatusBadRequest, Detail: "limit must be a number from 1 to 200."})
-			return
-		}
-		filter.Limit = n
-	}
-	if name := q.Get("repository"); name != "" {
-		id, err := g.repositoryID(r.Context(), name)
-		if err != nil {
-			g.storeProblem(w, r, err, "There is no repository "+name+" here.")
-			return
-		}
-		filter.RepositoryIDs = []int64{id}
+	var ok bool
+	if filter.RepositoryIDs, filter.Limit, ok = g.narrow(w, r); !ok {
+		return
 	}
 	page, err := g.config.Store.ListIssues(r.Context(), filter)
 	if errors.Is(err, store.ErrInvalidCursor) {
@@ -63,6 +51,29 @@ func (g *Gateway) listIssues(w http.ResponseWriter, r *http.Request) {
 		NextCursor *string     `json:"next_cursor"`
 		LiveCursor string      `json:"live_cursor"`
 	}{views, next, live})
+}
+
+// narrow reads which repository is asked about, nil for all, and how many of
+// something, 0 for as many as usual; where it cannot it answers the request.
+func (g *Gateway) narrow(w http.ResponseWriter, r *http.Request) (repositoryIDs []int64, limit int, ok bool) {
+	q := r.URL.Query()
+	if text := q.Get("limit"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 || n > 200 {
+			writeProblem(w, problem{Status: http.StatusBadRequest, Detail: "limit must be a number from 1 to 200."})
+			return nil, 0, false
+		}
+		limit = n
+	}
+	if name := q.Get("repository"); name != "" {
+		id, err := g.repositoryID(r.Context(), name)
+		if err != nil {
+			g.storeProblem(w, r, err, "There is no repository "+name+" here.")
+			return nil, 0, false
+		}
+		repositoryIDs = []int64{id}
+	}
+	return repositoryIDs, limit, true
 }
 
 // queryFault says what is wrong with a filter that would otherwise find nothing.

@@ -160,11 +160,14 @@ func TestOpenAPI(t *testing.T) {
 		{"GET", "/api/repositories/77/configuration", ""},
 		{"GET", "/api/stats", ""},
 		{"GET", "/api/gaps", ""},
+		{"GET", "/api/challenges", ""},
 	}
 	s.expect(200, "GET", "/api/session", "")
 	s.expect(200, "GET", "/api/openapi.json", "")
 	s.expect(400, "GET", "/api/issues?limit=0", "")
 	s.expect(400, "GET", "/api/gaps?since=yesterday", "")
+	s.expect(400, "GET", "/api/challenges?limit=many", "")
+	s.expect(404, "GET", "/api/challenges?repository=no/where", "")
 	s.expect(404, "GET", "/api/issues?repository=no/where", "")
 	s.expect(404, "GET", "/api/issues/7", "")
 	s.expect(404, "GET", "/api/repositories/7/configuration", "")

@@ -19,7 +19,7 @@ func reporting(c *Config) {
 			},
 			{Name: "web-0/8/1", Roles: []string{}, Groups: []control.Group{}, Plugins: []control.Plugin{}, ReportedAt: time.Now()},
 			{Name: "gone/9/1", ReportedAt: time.Now().Add(-time.Hour)},
-		}, map[string]control.PluginSwitch{"rules": {By: "maia@desk", At: at}, "other": {Enabled: true, By: "tom", At: at}}, time.Now()), true
+		}, map[string]control.PluginSwitch{"rules": {By: "maia@desk", At: at}, "other": {Enabled: true, By: "tom", At: at}}, nil, time.Now()), true
 	}
 }
 

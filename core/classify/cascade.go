@@ -127,7 +127,7 @@ func (q *inquiry) replaceable() bool { return q.answered || q.next+1 < len(q.cha
 // route finds each inquiry's next classifier and asks, in one call for all that go
 // to the same. Inquiries that are at the end of their chain are concluded.
 func (w *Worker) route(ctx context.Context, open []*inquiry) []*group {
-	account, err := w.account(ctx, open)
+	account, err := w.account(ctx, slices.DeleteFunc(slices.Clone(open), func(q *inquiry) bool { return q.next == len(q.chain) }))
 	if err != nil {
 		for _, q := range open {
 			fail([]*work{q.work}, storeDown(err))
@@ -240,13 +240,12 @@ func (w *Worker) nextClassifier(ctx context.Context, q *inquiry, a *account) Cla
 	return nil
 }
 
-// account reads the day's spending where a budget bounds it.
-func (w *Worker) account(ctx context.Context, open []*inquiry) (*account, error) {
+// account reads the day's spending where a budget bounds what is asked.
+func (w *Worker) account(ctx context.Context, asked []*inquiry) (*account, error) {
 	bounded := false
-	ids := make([]int64, 0, len(open))
-	for _, q := range open {
-		b := w.budget(q)
-		bounded = bounded || b != Budget{} && q.next < len(q.chain)
+	ids := make([]int64, 0, len(asked))
+	for _, q := range asked {
+		bounded = bounded || w.budget(q) != Budget{}
 		ids = append(ids, q.key.RepositoryID)
 	}
 	slices.Sort(ids)

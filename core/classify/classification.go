@@ -44,7 +44,7 @@ func (w *Worker) inquiries(works []*work) []*inquiry {
 		if classifiers == nil {
 			classifiers = w.enabled()
 		}
-		chain := chain(k.catalogue.followed, classifiers)
+		chain := w.chain(k.catalogue.followed, classifiers)
 		if len(chain) == 0 {
 			k.err = errNoneEnabled
 			continue
@@ -56,6 +56,7 @@ func (w *Worker) inquiries(works []*work) []*inquiry {
 		if replies := k.directives().Replies; replies != "" {
 			q.item.Issue.Body += "\n\n" + replies
 		}
+		k.inquiry = q
 		inquiries = append(inquiries, q)
 	}
 	return inquiries

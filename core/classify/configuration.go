@@ -149,10 +149,10 @@ func (w *Worker) followed(config triage.RepositoryConfig) triage.RepositoryConfi
 }
 
 // chain are the classifiers to ask about an issue: the repository's, in its
-// order, or else the server's; of both those that are enabled.
-func chain(config triage.RepositoryConfig, enabled []Classifier) []Classifier {
+// order, or else the server's without its challenger; of both those that are enabled.
+func (w *Worker) chain(config triage.RepositoryConfig, enabled []Classifier) []Classifier {
 	if len(config.Classifiers) == 0 {
-		return enabled
+		return slices.DeleteFunc(slices.Clone(enabled), func(c Classifier) bool { return c.Name() == w.Challenger })
 	}
 	named := make([]Classifier, 0, len(config.Classifiers))
 	for _, choice := range config.Classifiers {

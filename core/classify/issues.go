@@ -36,9 +36,10 @@ type work struct {
 
 	change   store.IssueChange
 	classify bool
-	stored   bool  // by this run
-	origin   *work // of a successor: whose record it comes from
-	gone     bool  // its repository is erased; nothing is kept of the event
+	inquiry  *inquiry // about it, once classifiers are asked
+	stored   bool     // by this run
+	origin   *work    // of a successor: whose record it comes from
+	gone     bool     // its repository is erased; nothing is kept of the event
 	emit     triage.EventType
 	err      error
 }
@@ -87,6 +88,7 @@ func (w *Worker) finish(ctx context.Context, works []*work) []error {
 	w.publish(ctx, works)
 	failpoint.Hit("classify/after-publish")
 	w.learn(ctx, works)
+	w.challenge(works)
 	outcomes := make([]error, len(works))
 	for i, k := range works {
 		outcomes[i] = k.err

@@ -26,6 +26,7 @@ type metrics struct {
 	cost          *prometheus.CounterVec
 	tokens        *prometheus.CounterVec
 	cachedAnswers *prometheus.CounterVec
+	challenges    *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer) metrics {
@@ -73,6 +74,9 @@ func newMetrics(r prometheus.Registerer) metrics {
 		cachedAnswers: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "dispatchai_classify_cached_answers_total", Help: "Answers that a plugin knew from an identical or nearly identical issue.",
 		}, []string{"plugin"}),
+		challenges: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "dispatchai_classify_challenges_total", Help: "Issues that a challenger was to be asked about, by outcome (agreed, disagreed, failed, budget, dropped: it was too slow).",
+		}, []string{"plugin", "outcome"}),
 		vocabularies: f.NewCounter(prometheus.CounterOpts{
 			Name: "dispatchai_classify_vocabularies_total", Help: "Vocabularies counted anew because their repository had grown.",
 		}),

@@ -43,6 +43,7 @@ type storage interface {
 	store.Directory
 	store.Embeddings
 	store.Usage
+	RecordComparisons(ctx context.Context, comparisons []store.Comparison) error
 	Ping(ctx context.Context) error
 }
 
@@ -58,7 +59,7 @@ type gitHub interface {
 	RepositoryPermission(ctx context.Context, installationID int64, repository triage.Repository, login string) (github.Permission, error)
 }
 
-// Config is what a Worker is made of. Everything is required but Enabled, Patience, Budget, Policy and Now.
+// Config is what a Worker is made of. Everything is required but Challenger, Enabled, Patience, Budget, Policy and Now.
 type Config struct {
 	Store     storage
 	Publisher publisher
@@ -67,6 +68,9 @@ type Config struct {
 	// order, and those that a repository's chain may name. The first one that can
 	// embed provides the vectors or terms.
 	Classifiers []Classifier
+	// Challenger is the name of the classifier that is left out of the server's own
+	// chain and asked beside it; empty for none.
+	Challenger string
 	// Patience is how long an issue waits for a classifier that another could
 	// stand in for. 10 seconds unless set.
 	Patience time.Duration
@@ -109,6 +113,8 @@ type Worker struct {
 	desks    map[string]*desk // by the plugin's name
 	spending *spending
 	missing  *lru.Cache[string, time.Time] // since when an event waits for a classifier
+
+	challengers challengers
 }
 
 // catalogue is what a repository's labels mean, in our terms and in a plugin's.
@@ -160,11 +166,18 @@ func New(cfg Config) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
+	if challenges := func(c Classifier) bool { return c.Name() == cfg.Challenger }; cfg.Challenger != "" {
+		// Another comes before it where one is looked for that embeds.
+		decides := func(c Classifier) bool { return !challenges(c) }
+		cfg.Classifiers = slices.Concat(
+			slices.DeleteFunc(slices.Clone(cfg.Classifiers), challenges), slices.DeleteFunc(slices.Clone(cfg.Classifiers), decides))
+	}
 	m := newMetrics(cfg.Registerer)
 	base, stop := context.WithCancel(context.Background())
 	return &Worker{
 		Config: cfg, taxonomies: cache, rights: rights, waiting: waiting, weightings: newWeightings(cfg.Store, cfg.Logger), upkeep: newUpkeep(), metrics: m,
 		base: base, stop: stop, desks: make(map[string]*desk), spending: newSpending(cfg, m), missing: missing,
+		challengers: challengers{queues: make(map[string]chan *inquiry)},
 	}, nil
 }
 

@@ -40,6 +40,29 @@ func TestPluginSwitch(t *testing.T) {
 	}
 }
 
+// TestPluginRevision: it is read as it was written, and nonsense is refused.
+func TestPluginRevision(t *testing.T) {
+	want := PluginRevision{Number: 3, Source: "/opt/two", Previous: "/opt/one", Configured: "/opt/one", By: "maia@desk", At: time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)}
+	value, err := want.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := ParsePluginRevision(value); err != nil || got != want {
+		t.Errorf("read as %+v, %v", got, err)
+	}
+	for _, bad := range []string{``, `null`, `{}`, `[]`, `{"number":0}`, `{"number":-1}`, `{"number":"1"}`, `{"number":1,"source":"` + strings.Repeat("x", MaxPath+1) + `"}`} {
+		if got, err := ParsePluginRevision([]byte(bad)); err == nil {
+			t.Errorf("%.60s was read as %+v", bad, got)
+		}
+	}
+	for key, name := range map[string]string{"plugin-revision/rules": "rules", "plugin-revision/": "", "plugin/rules": "", "plugin-revision/a/b": ""} {
+		got, ok := RevisionOfKey(key)
+		if ok != (name != "") || ok && (got != name || RevisionKey(got) != key) {
+			t.Errorf("the key %q is of %q, %v", key, got, ok)
+		}
+	}
+}
+
 func report(name string, at time.Time) Report {
 	return Report{
 		Name: name, Host: "web-1", PID: 7, Roles: []string{"classify"}, Version: "1.2.3", StartedAt: at.Add(-time.Hour), ReportedAt: at,
@@ -82,7 +105,7 @@ func TestReportIsBounded(t *testing.T) {
 	for range 300 {
 		r.Roles = append(r.Roles, long)
 		r.Groups = append(r.Groups, Group{Group: long})
-		r.Plugins = append(r.Plugins, Plugin{Name: long, Version: long, State: PluginState(long), LastError: long})
+		r.Plugins = append(r.Plugins, Plugin{Name: long, Version: long, State: PluginState(long), LastError: long, Source: long, Configured: long, RevisionError: long})
 	}
 	value, err := r.Encode()
 	if err != nil {
@@ -104,7 +127,7 @@ func TestOverview(t *testing.T) {
 	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 	o := NewOverview([]Report{
 		report("b", now.Add(-59*time.Second)), report("gone", now.Add(-GoneAfter)), report("a", now.Add(5*time.Second)),
-	}, map[string]PluginSwitch{"off": {}, "on": {Enabled: true}}, now)
+	}, map[string]PluginSwitch{"off": {}, "on": {Enabled: true}}, nil, now)
 	var names []string
 	for _, p := range o.Processes {
 		names = append(names, p.Name)
@@ -128,6 +151,7 @@ func FuzzParse(f *testing.F) {
 	value, _ := report("web-1/7/1", at).Encode()
 	f.Add("plugin/rules", value)
 	f.Add("plugin/x", []byte(`{"enabled":false,"by":"maia","at":"2026-05-01T12:00:00Z"}`))
+	f.Add("plugin-revision/x", []byte(`{"number":2,"source":"/opt/two","previous":"","configured":"","by":"maia","at":"2026-05-01T12:00:00Z"}`))
 	f.Add("", []byte("{\"name\":\"\xff\",\"reported_at\":\"2026-05-01T12:00:00Z\",\"plugins\":[null,{}]}"))
 	f.Fuzz(func(t *testing.T, key string, value []byte) {
 		if name, ok := PluginOfKey(key); ok && PluginKey(name) != key {
@@ -139,6 +163,18 @@ func FuzzParse(f *testing.F) {
 				return // a year that JSON cannot hold
 			}
 			if got, err := ParsePluginSwitch(again); err != nil || got.Enabled != s.Enabled || got.By != s.By || !got.At.Equal(s.At) {
+				t.Errorf("%+v became %+v, %v", s, got, err)
+			}
+		}
+		if name, ok := RevisionOfKey(key); ok && RevisionKey(name) != key {
+			t.Errorf("%q is of %q", key, name)
+		}
+		if s, err := ParsePluginRevision(value); err == nil {
+			again, err := s.Encode()
+			if err != nil {
+				return // a year that JSON cannot hold
+			}
+			if got, err := ParsePluginRevision(again); err != nil || got.Number != s.Number || got.Source != s.Source || got.By != s.By || !got.At.Equal(s.At) {
 				t.Errorf("%+v became %+v, %v", s, got, err)
 			}
 		}

@@ -77,6 +77,14 @@ type Plugin struct {
 	Restarts int       `json:"restarts"`
 	// LastError is the last fault, which may be over.
 	LastError string `json:"last_error"`
+	// Source is the path that it is run by, and Configured the one that the
+	// configuration names; both are empty for a built-in one. Revision is the
+	// number of the last revision that was tried, 0 for none, and RevisionError why
+	// that one is not in force.
+	Source        string `json:"source,omitempty"`
+	Configured    string `json:"configured,omitempty"`
+	Revision      int64  `json:"revision,omitempty"`
+	RevisionError string `json:"revision_error,omitempty"`
 }
 
 // Encode gives the value on status, cut to its bounds.
@@ -115,7 +123,8 @@ func (r *Report) bound() {
 		p := &r.Plugins[i]
 		p.Name, p.Version = bounded(p.Name, maxVersion), bounded(p.Version, maxVersion)
 		p.State = PluginState(bounded(string(p.State), maxVersion))
-		p.LastError = bounded(p.LastError, maxText)
+		p.LastError, p.RevisionError = bounded(p.LastError, maxText), bounded(p.RevisionError, maxText)
+		p.Source, p.Configured = bounded(p.Source, MaxPath), bounded(p.Configured, MaxPath)
 	}
 }
 
@@ -129,6 +138,8 @@ type Overview struct {
 	Processes []Report
 	// Switches are what operators decided, by the plugin's name.
 	Switches map[string]PluginSwitch
+	// Revisions are what operators last had plugins run by, by the plugin's name.
+	Revisions map[string]PluginRevision
 }
 
 // Known are the names of all plugins that run somewhere or were switched, sorted.
@@ -153,8 +164,8 @@ func (o Overview) Enabled(plugin string) bool {
 }
 
 // NewOverview leaves out the reports of processes that are gone.
-func NewOverview(reports []Report, switches map[string]PluginSwitch, now time.Time) Overview {
-	o := Overview{Processes: []Report{}, Switches: switches}
+func NewOverview(reports []Report, switches map[string]PluginSwitch, revisions map[string]PluginRevision, now time.Time) Overview {
+	o := Overview{Processes: []Report{}, Switches: switches, Revisions: revisions}
 	for _, r := range reports {
 		if r.Age(now) < GoneAfter {
 			o.Processes = append(o.Processes, r)

@@ -76,7 +76,7 @@ func (p *Plugin) acceptAnswer(process *process, repository *sdk.Repository, f tr
 		Confidence: a.GetConfidence(),
 		Reason:     p.redact.text(a.GetReason(), sdk.MaxReasonBytes),
 		Source:     triage.SourcePlugin,
-		Plugin:     p.spec.Name,
+		Plugin:     p.name,
 		Version:    process.description.Version,
 	}, ""
 }

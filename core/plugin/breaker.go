@@ -29,7 +29,7 @@ var errUncounted = errors.New("uncounted")
 
 func (p *Plugin) newBreaker() *breaker {
 	return &breaker{circuit: gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
-		Name:         p.spec.Name,
+		Name:         p.name,
 		Interval:     failureWindow,
 		BucketPeriod: failureWindow / 6,
 		Timeout:      p.options.Cooldown,
@@ -83,7 +83,7 @@ func (p *Plugin) allow() (done func(error), err error) {
 	if errors.Is(err, gobreaker.ErrTooManyRequests) {
 		after = 0 // one call is on trial
 	}
-	return nil, &UnavailableError{Plugin: p.spec.Name, State: Tripped, RetryAfter: max(after, minRetry), Err: p.lastErr}
+	return nil, &UnavailableError{Plugin: p.name, State: Tripped, RetryAfter: max(after, minRetry), Err: p.lastErr}
 }
 
 // minRetry is the least wait that a caller is told.

@@ -29,11 +29,13 @@ func (p *Plugin) call(ctx context.Context, method string, timeout time.Duration,
 		return err
 	}
 	defer p.slots.Release(weight)
-	process, err := p.running()
-	var done func(error)
-	if err == nil {
-		done, err = p.allow()
+	process, err := p.enlist()
+	if err != nil {
+		p.metrics.calls.WithLabelValues(method, "unavailable").Inc()
+		return err
 	}
+	defer process.calls.Done()
+	done, err := p.allow()
 	if err != nil {
 		p.metrics.calls.WithLabelValues(method, "unavailable").Inc()
 		return err
@@ -71,7 +73,7 @@ func (p *Plugin) acquire(ctx context.Context, weight int64, timeout time.Duratio
 	if p.slots.TryAcquire(weight) {
 		return nil
 	}
-	busy := &UnavailableError{Plugin: p.spec.Name, State: Busy, RetryAfter: time.Second}
+	busy := &UnavailableError{Plugin: p.name, State: Busy, RetryAfter: time.Second}
 	defer p.waiting.Add(-1)
 	if p.waiting.Add(1) > int64(p.options.MaxWaiting) && weight == 1 {
 		return busy
@@ -93,7 +95,7 @@ func (p *Plugin) acquire(ctx context.Context, weight int64, timeout time.Duratio
 }
 
 func (p *Plugin) ended(ctx context.Context) error {
-	return fmt.Errorf("plugin %s: %w", p.spec.Name, context.Cause(ctx))
+	return fmt.Errorf("plugin %s: %w", p.name, context.Cause(ctx))
 }
 
 // judge says what a call's error means, and has the process killed when it
@@ -105,7 +107,7 @@ func (p *Plugin) judge(ctx context.Context, process *process, method string, exp
 		return "ok", nil
 	}
 	failed := func(how Failure, err error) (string, error) {
-		return string(how), &CallError{Plugin: p.spec.Name, Method: method, How: how, Err: err}
+		return string(how), &CallError{Plugin: p.name, Method: method, How: how, Err: err}
 	}
 	if m, ok := errors.AsType[*malformedError](err); ok {
 		return failed(Malformed, m)
@@ -117,7 +119,7 @@ func (p *Plugin) judge(ctx context.Context, process *process, method string, exp
 	case p.ctx.Err() != nil:
 		_, err := p.running()
 		if err == nil {
-			err = &UnavailableError{Plugin: p.spec.Name, State: Closed, RetryAfter: time.Minute}
+			err = &UnavailableError{Plugin: p.name, State: Closed, RetryAfter: time.Minute}
 		}
 		return "unavailable", err
 	case expired:
@@ -129,7 +131,7 @@ func (p *Plugin) judge(ctx context.Context, process *process, method string, exp
 		p.condemn(process, cause)
 		return failed(Crashed, cause)
 	case code == codes.Unimplemented:
-		return "unsupported", fmt.Errorf("plugin %s: %s: %w", p.spec.Name, method, ErrUnsupported)
+		return "unsupported", fmt.Errorf("plugin %s: %s: %w", p.name, method, ErrUnsupported)
 	case code == codes.DeadlineExceeded:
 		return failed(TimedOut, p.said(err))
 	case code == codes.ResourceExhausted:
@@ -147,7 +149,7 @@ func (p *Plugin) judge(ctx context.Context, process *process, method string, exp
 // delayed is an error for a plugin that asked to be left alone for a while.
 func (p *Plugin) delayed(e *pb.ItemError) error {
 	return &UnavailableError{
-		Plugin:     p.spec.Name,
+		Plugin:     p.name,
 		State:      Busy,
 		RetryAfter: min(max(e.GetRetryAfter().AsDuration(), time.Second), time.Hour),
 		Err:        errors.New(p.redact.text(e.GetMessage(), maxError)),

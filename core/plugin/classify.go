@@ -2,7 +2,6 @@ package plugin
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"github.com/dispatchai/dispatchai/core/triage"
@@ -64,7 +63,7 @@ func (p *Plugin) Classify(ctx context.Context, items []Item) ([]Outcome, error) 
 	if _, err := p.running(); err != nil {
 		return nil, err
 	}
-	r := newRequest(items, p.nextID.Add(uint64(len(items)))-uint64(len(items)), p.spec.Manifest.withheld())
+	r := newRequest(items, p.nextID.Add(uint64(len(items)))-uint64(len(items)), p.Spec().Manifest.withheld())
 	outcomes := make([]Outcome, len(items))
 	for i := range outcomes {
 		outcomes[i].Truncated = r.items[i].Issue.Truncated
@@ -156,7 +155,7 @@ func (p *Plugin) settle(process *process, r *request, response *pb.ClassifyRespo
 		if !done {
 			p.metrics.dropped.WithLabelValues("all", "missing_item").Inc()
 			outcomes[from+n].Err = &CallError{
-				Plugin: p.spec.Name, Method: "Classify", How: Malformed,
+				Plugin: p.name, Method: "Classify", How: Malformed,
 				Err: &malformedError{"the item was not answered"},
 			}
 		}
@@ -172,38 +171,8 @@ func (p *Plugin) itemError(e *pb.ItemError) error {
 	if message == "" {
 		message = "it gave an error without a message"
 	}
-	return &ItemError{Plugin: p.spec.Name, Message: message, Permanent: e.GetPermanent()}
+	return &ItemError{Plugin: p.name, Message: message, Permanent: e.GetPermanent()}
 }
 
 // maxError bounds the text of a plugin's errors.
 const maxError = sdk.MaxReasonBytes
-
-// Configure changes the plugin's settings while it runs: a JSON object, or
-// empty. Once accepted they hold for restarts too; refused ones, with an error
-// that says why, leave the former in force.
-func (p *Plugin) Configure(ctx context.Context, settings json.RawMessage) error {
-	spec := p.spec
-	spec.Settings = settings
-	if _, err := checkSpec(spec); err != nil {
-		return err
-	}
-	p.redact.learn(settings)
-	var refused error
-	err := p.call(ctx, "Configure", p.options.CallTimeout, false, func(ctx context.Context, process *process) error {
-		_, err := process.service.Configure(ctx, &pb.ConfigureRequest{Settings: settings})
-		if refused = p.refusal(err, settings); refused != nil {
-			err = nil // it answered: a refusal is no fault of the process
-		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	if refused != nil {
-		return fmt.Errorf("plugin %s: %w", p.spec.Name, refused)
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.settings = settings
-	return nil
-}

@@ -38,7 +38,7 @@ func (p *Plugin) Embed(ctx context.Context, texts []sdk.Text) (Embeddings, error
 	}
 	embedding := first.description.Embedding
 	if embedding == nil {
-		return Embeddings{}, fmt.Errorf("plugin %s: Embed: %w", p.spec.Name, ErrUnsupported)
+		return Embeddings{}, fmt.Errorf("plugin %s: Embed: %w", p.name, ErrUnsupported)
 	}
 	if len(texts) == 0 {
 		return Embeddings{Model: embedding.Name}, nil

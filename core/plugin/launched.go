@@ -37,7 +37,7 @@ type launched struct {
 // notGreeted begins what is said of a plugin that could not be connected to.
 const notGreeted = "it did not greet as a DispatchAI plugin: "
 
-func (p *Plugin) launched() *launched {
+func (p *Plugin) launched(spec Spec) *launched {
 	out := newOutput(p.log, p.redact, p.metrics)
 	run := &processRunner{extra: out.writer("stdout"), exited: make(chan struct{})}
 	versions := make(map[int]goplugin.PluginSet)
@@ -50,7 +50,7 @@ func (p *Plugin) launched() *launched {
 		VersionedPlugins: versions,
 		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, sockets string) (runner.Runner, error) {
 			run.sockets = sockets
-			run.cmd, l.unfit = p.confined(append(p.environment(), cmd.Env...), sockets)
+			run.cmd, l.unfit = p.confined(spec, append(p.environment(), cmd.Env...), sockets)
 			if l.unfit != nil {
 				close(run.exited)
 				return nil, l.unfit
@@ -72,19 +72,15 @@ func (p *Plugin) launched() *launched {
 }
 
 // confined is the command of the plugin's process.
-func (p *Plugin) confined(env []string, sockets string) (*exec.Cmd, error) {
-	if m := p.spec.Manifest; m != nil {
+func (p *Plugin) confined(spec Spec, env []string, sockets string) (*exec.Cmd, error) {
+	if m := spec.Manifest; m != nil {
 		if err := m.verify(); err != nil {
 			return nil, err
 		}
 	}
-	writes := []string{sockets}
-	if p.proxy != nil {
-		writes = append(writes, filepath.Dir(p.proxyAddress()))
-	}
 	return p.options.Confinement.Command(confine.Program{
-		Name: p.spec.Name, Path: p.spec.Path, Args: p.spec.Args, Env: env,
-		Home: p.workDir, Room: p.runDir, Writes: writes, Hidden: p.options.Hidden,
+		Name: p.name, Path: spec.Path, Args: spec.Args, Env: env,
+		Home: p.workDir, Room: p.runDir, Writes: []string{sockets, filepath.Dir(p.proxyAddress())}, Hidden: p.options.Hidden,
 		MemoryBytes: dataPerMemory * p.options.MemoryBytes,
 	})
 }

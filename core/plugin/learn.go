@@ -65,7 +65,7 @@ func (p *Plugin) Learn(ctx context.Context, examples []Example) error {
 				index[e.Repository] = i
 				m.Repositories = append(m.Repositories, r)
 			}
-			message := e.message(i, p.spec.Manifest.withheld())
+			message := e.message(i, p.Spec().Manifest.withheld())
 			if size += proto.Size(message) + frame; size > maxCall && n > 0 {
 				break
 			}
@@ -105,7 +105,7 @@ func (p *Plugin) Fit(ctx context.Context, repository *sdk.Repository, examples i
 		if err != nil {
 			return err
 		}
-		if err := sendExamples(stream.Send, repository, examples, p.spec.Manifest.withheld()); err != nil && !errors.Is(err, io.EOF) {
+		if err := sendExamples(stream.Send, repository, examples, p.Spec().Manifest.withheld()); err != nil && !errors.Is(err, io.EOF) {
 			return err
 		}
 		if err := stream.CloseSend(); err != nil {

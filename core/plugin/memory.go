@@ -14,8 +14,8 @@ const memoryInterval = 100 * time.Millisecond
 var errGorged = errors.New("it took too much memory")
 
 // weighing ticks when the memory of the plugin is to be looked at.
-func (p *Plugin) weighing() (ticks <-chan time.Time, stop func()) {
-	if p.options.MemoryBytes <= 0 || p.spec.Reattach != "" {
+func (p *Plugin) weighing(process *process) (ticks <-chan time.Time, stop func()) {
+	if p.options.MemoryBytes <= 0 || process.spec.Reattach != "" {
 		return nil, func() {}
 	}
 	t := time.NewTicker(memoryInterval)

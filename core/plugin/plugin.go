@@ -191,7 +191,7 @@ type Health struct {
 // Plugin is a supervised plugin process. Its methods may be called from many
 // goroutines at once.
 type Plugin struct {
-	spec    Spec
+	name    string
 	options Options
 	log     *slog.Logger
 	metrics *metrics
@@ -210,14 +210,17 @@ type Plugin struct {
 	cancel context.CancelFunc
 	done   chan struct{} // closed when the supervisor has ended
 
+	replacements chan replacement
+	retired      sync.WaitGroup // of processes that were replaced
+
 	mu          sync.Mutex
 	state       State
 	since       time.Time
 	resume      time.Time // when the next start is due, while backing off
 	changed     chan struct{}
 	current     *process // set while state is Running
+	spec        Spec     // that the next process is started by
 	description Description
-	settings    json.RawMessage
 	restarts    int
 	lastErr     error
 	open        bool      // the circuit
@@ -275,33 +278,41 @@ func newPlugin(spec Spec, options Options) (*Plugin, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &Plugin{
-		spec:     spec,
-		options:  options,
-		log:      options.Logger.With("plugin", spec.Name),
-		metrics:  m,
-		redact:   newRedactor(spec.Settings),
-		slots:    semaphore.NewWeighted(int64(options.MaxConcurrent)),
-		runDir:   runDir,
-		workDir:  workDir,
-		ctx:      ctx,
-		cancel:   cancel,
-		done:     make(chan struct{}),
-		state:    Starting,
-		since:    time.Now(),
-		changed:  make(chan struct{}),
-		settings: spec.Settings,
+		name:         spec.Name,
+		spec:         spec,
+		options:      options,
+		log:          options.Logger.With("plugin", spec.Name),
+		metrics:      m,
+		redact:       newRedactor(spec.Settings),
+		slots:        semaphore.NewWeighted(int64(options.MaxConcurrent)),
+		runDir:       runDir,
+		workDir:      workDir,
+		ctx:          ctx,
+		cancel:       cancel,
+		done:         make(chan struct{}),
+		state:        Starting,
+		since:        time.Now(),
+		changed:      make(chan struct{}),
+		replacements: make(chan replacement),
 	}
 	p.breaker = p.newBreaker()
-	if len(spec.Hosts) > 0 {
-		if p.proxy, err = p.openProxy(runDir); err != nil {
-			return nil, errors.Join(fmt.Errorf("plugin %s: open its way to the network: %w", spec.Name, err), p.removeRunDir())
-		}
+	// It leads nowhere where the spec names no hosts, and is there for one that does
+	// when it takes this one's place.
+	if p.proxy, err = p.openProxy(runDir, spec.Hosts); err != nil {
+		return nil, errors.Join(fmt.Errorf("plugin %s: open its way to the network: %w", spec.Name, err), p.removeRunDir())
 	}
 	return p, nil
 }
 
 // Name is the operator's name for the plugin.
-func (p *Plugin) Name() string { return p.spec.Name }
+func (p *Plugin) Name() string { return p.name }
+
+// Spec is what the plugin is run by now.
+func (p *Plugin) Spec() Spec {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.spec
+}
 
 // Describe is what the plugin said of itself when it last started; it is zero
 // until the first start has succeeded, and may change with a restart when the
@@ -316,7 +327,7 @@ func (p *Plugin) Describe() Description {
 func (p *Plugin) Health() Health {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	h := Health{Name: p.spec.Name, State: p.state, Since: p.since, Version: p.description.Version, Restarts: p.restarts}
+	h := Health{Name: p.name, State: p.state, Since: p.since, Version: p.description.Version, Restarts: p.restarts}
 	if p.current != nil {
 		h.PID = p.current.pid()
 	}
@@ -353,7 +364,7 @@ func (p *Plugin) Ready(ctx context.Context) error {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return fmt.Errorf("wait for plugin %s to start: %w", p.spec.Name, ctx.Err())
+			return fmt.Errorf("wait for plugin %s to start: %w", p.name, ctx.Err())
 		}
 	}
 }
@@ -367,11 +378,11 @@ func (p *Plugin) Close() error {
 }
 
 func (p *Plugin) removeRunDir() error {
-	if p.proxy != nil {
+	if p.proxy != nil { // it may not have come to that
 		_ = p.proxy.Close()
 	}
 	if err := os.RemoveAll(p.runDir); err != nil {
-		return fmt.Errorf("plugin %s: remove its private directory: %w", p.spec.Name, err)
+		return fmt.Errorf("plugin %s: remove its private directory: %w", p.name, err)
 	}
 	return nil
 }
@@ -448,5 +459,5 @@ func newRunDir() (string, error) {
 
 // environment is all that a plugin sees of the host's environment; its home is added.
 func (p *Plugin) environment() []string {
-	return append([]string{"PATH=" + os.Getenv("PATH")}, p.network()...)
+	return []string{"PATH=" + os.Getenv("PATH"), sdk.ProxyKey + "=" + p.proxyAddress()}
 }

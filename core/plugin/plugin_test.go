@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -563,7 +564,9 @@ func TestUnsupported(t *testing.T) {
 	if err := p.Forget(limited(t), 1); !errors.Is(err, ErrUnsupported) {
 		t.Errorf("Forget: %v", err)
 	}
-	if err := p.Configure(limited(t), json.RawMessage(`{"a":1}`)); err == nil || !strings.Contains(err.Error(), "takes no settings") {
+	spec := p.Spec()
+	spec.Settings = json.RawMessage(`{"a":1}`)
+	if err := p.Replace(limited(t), spec); err == nil || !strings.Contains(err.Error(), "takes no settings") {
 		t.Errorf("Configure: %v", err)
 	}
 }
@@ -742,10 +745,13 @@ func TestSettingsSurviveRestartAndSecretsAreHidden(t *testing.T) {
 	if got := classify(t, p, "greeting")[0].Reasoning; got != "hello" {
 		t.Errorf("greeting %q", got)
 	}
-	if err := p.Configure(limited(t), json.RawMessage(`{"greeting":"changed"}`)); err != nil {
+	spec := p.Spec()
+	spec.Settings = json.RawMessage(`{"greeting":"changed"}`)
+	if err := p.Replace(limited(t), spec); err != nil {
 		t.Fatal(err)
 	}
-	err = p.Configure(limited(t), json.RawMessage(`{"refuse":true,"api_key":"another-secret"}`))
+	spec.Settings = json.RawMessage(`{"refuse":true,"api_key":"another-secret"}`)
+	err = p.Replace(limited(t), spec)
 	if err == nil || !strings.Contains(err.Error(), "refuse must not be set") || strings.Contains(err.Error(), "another-secret") {
 		t.Errorf("refused settings: %v", err)
 	}
@@ -766,7 +772,7 @@ func TestEnvironment(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = p.Close() }()
-	allowed := []string{"PATH", "HOME", "TMPDIR", "WD", sdk.CookieKey, "PLUGIN_MIN_PORT", "PLUGIN_MAX_PORT", "PLUGIN_PROTOCOL_VERSIONS", "PLUGIN_UNIX_SOCKET_DIR"}
+	allowed := []string{"PATH", "HOME", "TMPDIR", "WD", sdk.CookieKey, "PLUGIN_MIN_PORT", "PLUGIN_MAX_PORT", "PLUGIN_PROTOCOL_VERSIONS", "PLUGIN_UNIX_SOCKET_DIR", sdk.ProxyKey}
 	got := map[string]string{}
 	for line := range strings.Lines(classify(t, p, "environment")[0].Reasoning) {
 		k, v, _ := strings.Cut(strings.TrimSpace(line), "=")
@@ -1026,5 +1032,114 @@ func TestConfined(t *testing.T) {
 		}
 		_, _ = p.Classify(limited(t), items("crash"))
 		eventually(t, "it is restarted", func() bool { h := p.Health(); return h.State == Running && h.PID != pid })
+	}
+}
+
+// Another process takes a plugin's place while it is asked, and nobody notices but by
+// the answers.
+func TestReplaceUnderLoad(t *testing.T) {
+	p := launch(t, "sdk", Options{})
+	first := p.Health().PID
+	var callers sync.WaitGroup
+	stop := make(chan struct{})
+	var answered atomic.Int64
+	for range 6 {
+		callers.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				out, err := p.Classify(limited(t), items("greeting", "two", "three"))
+				if err != nil || out[0].Err != nil || out[1].Err != nil || out[2].Err != nil {
+					t.Errorf("%v, %+v", err, out)
+					return
+				}
+				answered.Add(1)
+			}
+		})
+	}
+	spec := p.Spec()
+	for n := range 5 {
+		before := answered.Load()
+		spec.Settings = json.RawMessage(fmt.Sprintf(`{"greeting":"hello %d"}`, n))
+		if err := p.Replace(limited(t), spec); err != nil {
+			t.Fatal(err)
+		}
+		if got := classify(t, p, "greeting")[0].Reasoning; got != fmt.Sprintf("hello %d", n) {
+			t.Errorf("it says %q after replacement %d", got, n)
+		}
+		eventually(t, "calls go on", func() bool { return answered.Load() > before+5 })
+	}
+	close(stop)
+	callers.Wait()
+	h := p.Health()
+	if h.Restarts != 0 || h.State != Running || h.PID == first || h.LastError != "" {
+		t.Errorf("%+v", h)
+	}
+	eventually(t, "the first process is gone", func() bool { return ended(first) })
+}
+
+// A call in progress ends where it began; what cannot start takes nobody's place; and
+// a plugin that does not start at all is replaced as well.
+func TestReplace(t *testing.T) {
+	p := launch(t, "sdk", Options{})
+	ctx, cancel := context.WithCancel(limited(t))
+	result := make(chan error)
+	go func() {
+		_, err := p.Classify(ctx, items("sleep"))
+		result <- err
+	}()
+	eventually(t, "the call is in progress", func() bool { return p.calls.Load() == 1 })
+	first := p.Health().PID
+	if err := p.Replace(limited(t), p.Spec()); err != nil {
+		t.Fatal(err)
+	}
+	if p.Health().PID == first || ended(first) {
+		t.Error("the process with a call in progress was not kept beside the new one")
+	}
+	cancel()
+	if err := <-result; !errors.Is(err, context.Canceled) {
+		t.Errorf("the call in progress: %v", err)
+	}
+	eventually(t, "the first process is gone", func() bool { return ended(first) })
+
+	second := p.Health().PID
+	for _, change := range []func(*Spec){
+		func(s *Spec) { s.Args = []string{asPlugin, "exit"} },
+		func(s *Spec) { s.Path = "/nowhere" },
+		func(s *Spec) { s.Settings = json.RawMessage(`{"refuse":true}`) },
+		func(s *Spec) { s.Name = "another" },
+	} {
+		spec := p.Spec()
+		change(&spec)
+		if err := p.Replace(limited(t), spec); err == nil {
+			t.Error("it was replaced by what does not start")
+		}
+	}
+	if h := p.Health(); h.PID != second || classify(t, p, "fine")[0].Err != nil {
+		t.Errorf("%+v", h)
+	}
+
+	broken, err := Start(Spec{Name: "broken", Path: self(t), Args: []string{asPlugin, "exit"}}, Options{MinBackoff: time.Hour, MaxBackoff: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = broken.Close() }()
+	eventually(t, "it waits out a back-off", func() bool { return broken.Health().State == BackingOff })
+	spec := broken.Spec()
+	spec.Args = []string{asPlugin, "sdk"}
+	if err := broken.Replace(limited(t), spec); err != nil {
+		t.Fatal(err)
+	}
+	if out := classify(t, broken, "fine"); out[0].Err != nil {
+		t.Error(out[0].Err)
+	}
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Replace(limited(t), p.Spec()); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("closed: %v", err)
 	}
 }

@@ -22,6 +22,7 @@ import (
 // process is one run of a plugin: started or found, connected, configured.
 type process struct {
 	carrier
+	spec        Spec
 	conn        *grpc.ClientConn
 	service     pb.ClassifierServiceClient
 	health      grpc_health_v1.HealthClient
@@ -31,6 +32,9 @@ type process struct {
 	answered atomic.Bool
 	// blamed tells that its end counts already (see breaker).
 	blamed atomic.Bool
+	// calls are those in progress; it grows under the plugin's lock, and no more
+	// once another process has taken its place.
+	calls sync.WaitGroup
 	// heard is when it last answered a call or a ping, in Unix nanoseconds.
 	heard atomic.Int64
 
@@ -60,8 +64,8 @@ type carrier interface {
 
 // launch starts the plugin, or finds the one that was started, and makes it
 // ready for calls. When it fails, nothing of a process is left.
-func (p *Plugin) launch(ctx context.Context) (*process, error) {
-	pr, err := p.greet(ctx)
+func (p *Plugin) launch(ctx context.Context, spec Spec) (*process, error) {
+	pr, err := p.greet(ctx, spec)
 	if err != nil {
 		return nil, err
 	}
@@ -76,24 +80,24 @@ func (p *Plugin) launch(ctx context.Context) (*process, error) {
 }
 
 // carrier is what this plugin is reached through.
-func (p *Plugin) carrier() (carrier, error) {
-	if p.spec.Reattach == "" {
-		return p.launched(), nil
+func (p *Plugin) carrier(spec Spec) (carrier, error) {
+	if spec.Reattach == "" {
+		return p.launched(spec), nil
 	}
-	a, err := attach(p.spec.Reattach)
+	a, err := attach(spec.Reattach)
 	if err != nil {
-		return nil, fmt.Errorf("plugin %s: %w", p.spec.Name, err)
+		return nil, fmt.Errorf("plugin %s: %w", p.name, err)
 	}
 	return a, nil
 }
 
 // greet gives a plugin that is connected, and asked nothing yet.
-func (p *Plugin) greet(ctx context.Context) (*process, error) {
-	c, err := p.carrier()
+func (p *Plugin) greet(ctx context.Context, spec Spec) (*process, error) {
+	c, err := p.carrier(spec)
 	if err != nil {
 		return nil, err
 	}
-	pr := &process{carrier: c, started: time.Now(), condemned: make(chan struct{})}
+	pr := &process{carrier: c, spec: spec, started: time.Now(), condemned: make(chan struct{})}
 	err = p.within(ctx, pr, p.options.StartTimeout, func(context.Context, *process) error {
 		conn, protocol, err := c.connect()
 		if err != nil {
@@ -122,10 +126,10 @@ func (p *Plugin) failed(pr *process, err error) error {
 		}
 	}
 	pr.stop(0)
-	if p.spec.Reattach != "" {
-		return fmt.Errorf("plugin %s could not be reached by %s: %w", p.spec.Name, p.spec.Reattach, err)
+	if pr.spec.Reattach != "" {
+		return fmt.Errorf("plugin %s could not be reached by %s: %w", p.name, pr.spec.Reattach, err)
 	}
-	return fmt.Errorf("plugin %s did not start from %s: %w%s", p.spec.Name, p.spec.Path, err, pr.lastWords())
+	return fmt.Errorf("plugin %s did not start from %s: %w%s", p.name, pr.spec.Path, err, pr.lastWords())
 }
 
 // within takes one step of a start. Its end, when it comes to that, is the end
@@ -150,10 +154,7 @@ func (p *Plugin) introduce(ctx context.Context, pr *process) error {
 	if err := p.describe(ctx, pr); err != nil {
 		return err
 	}
-	p.mu.Lock()
-	settings := p.settings
-	p.mu.Unlock()
-	return p.configure(ctx, pr, settings)
+	return p.configure(ctx, pr)
 }
 
 func (p *Plugin) describe(ctx context.Context, pr *process) error {
@@ -165,7 +166,7 @@ func (p *Plugin) describe(ctx context.Context, pr *process) error {
 	if err != nil {
 		return fmt.Errorf("%w: its description of itself is not valid: %w", errRefused, err)
 	}
-	if m := p.spec.Manifest; m != nil {
+	if m := pr.spec.Manifest; m != nil {
 		if err := m.agrees(d); err != nil {
 			return err
 		}
@@ -176,7 +177,8 @@ func (p *Plugin) describe(ctx context.Context, pr *process) error {
 }
 
 // configure hands the settings to a process.
-func (p *Plugin) configure(ctx context.Context, pr *process, settings json.RawMessage) error {
+func (p *Plugin) configure(ctx context.Context, pr *process) error {
+	settings := pr.spec.Settings
 	_, err := pr.service.Configure(ctx, &pb.ConfigureRequest{Settings: settings})
 	if refused := p.refusal(err, settings); refused != nil {
 		return refused

@@ -13,12 +13,11 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"golang.org/x/time/rate"
-
-	"github.com/dispatchai/dispatchai/plugins/sdk"
 )
 
 // Host is a host that a plugin may speak to.
@@ -58,7 +57,7 @@ const (
 // section 9.3.6) on a Unix socket that is the plugin's own. It leads to the hosts
 // that the plugin may speak to, by name, and to no other.
 type proxy struct {
-	hosts   []Host
+	hosts   atomic.Pointer[[]Host]
 	log     *slog.Logger
 	metrics *metrics
 	told    rate.Sometimes
@@ -71,7 +70,7 @@ type proxy struct {
 }
 
 // openProxy starts the proxy on a socket below dir.
-func (p *Plugin) openProxy(dir string) (*proxy, error) {
+func (p *Plugin) openProxy(dir string, hosts []Host) (*proxy, error) {
 	dir = filepath.Join(dir, proxyDir)
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
@@ -86,9 +85,10 @@ func (p *Plugin) openProxy(dir string) (*proxy, error) {
 		return nil, errors.Join(err, listener.Close())
 	}
 	x := &proxy{
-		hosts: p.spec.Hosts, log: p.log, metrics: p.metrics, told: rate.Sometimes{First: 5, Interval: time.Minute},
+		log: p.log, metrics: p.metrics, told: rate.Sometimes{First: 5, Interval: time.Minute},
 		tunnels: make(chan struct{}, maxTunnels),
 	}
+	x.hosts.Store(&hosts)
 	x.ctx, x.cancel = context.WithCancel(context.Background())
 	x.server = &http.Server{Handler: x, ReadHeaderTimeout: connectWithin, MaxHeaderBytes: 8 << 10, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)}
 	x.served.Go(func() { _ = x.server.Serve(listener) })
@@ -166,7 +166,7 @@ func (x *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (x *proxy) find(name, port string) (Host, bool) {
-	for _, h := range x.hosts {
+	for _, h := range *x.hosts.Load() {
 		if h.matches(name, port) {
 			return h, true
 		}
@@ -219,12 +219,4 @@ func (l *lively) Read(b []byte) (int, error) {
 	n, err := l.Reader.Read(b)
 	l.idle.Reset(tunnelIdle)
 	return n, err
-}
-
-// network is what the environment tells a plugin of its way to the network.
-func (p *Plugin) network() []string {
-	if p.proxy == nil {
-		return nil
-	}
-	return []string{sdk.ProxyKey + "=" + p.proxyAddress()}
 }

@@ -68,7 +68,7 @@ func TestProxy(t *testing.T) {
 		"a host that is not":               {allowed, "connect example.com:443", "", "manifest"},
 		"a name that leads to private":     {allowed, "connect localhost:" + port, "", "not a public address"},
 		"not an address":                   {allowed, "connect nonsense", "", "400"},
-		"without hosts":                    {none, "connect " + address, "", "no other"},
+		"without hosts":                    {none, "connect " + address, "", "manifest"},
 		"past the proxy":                   {allowed, "dial " + address, "", "unreachable"},
 		"past the proxy that is not there": {none, "dial " + address, "", "unreachable"},
 	} {

@@ -17,20 +17,31 @@ func (p *Plugin) supervise() {
 	delays.InitialInterval = p.options.MinBackoff
 	delays.MaxInterval = p.options.MaxBackoff
 	again := "plugin is restarted"
-	if p.spec.Reattach != "" {
+	if p.Spec().Reattach != "" {
 		delays.MaxInterval, again = min(p.options.MaxBackoff, attachedBackoff), "plugin is waited for"
 	}
 	delays.Multiplier = 2
 	delays.RandomizationFactor = 0.3
 	delays.Reset()
+	var next *process // that takes the place of the one before
 	for p.ctx.Err() == nil {
-		p.enter(Starting, nil, time.Time{})
+		process := next
+		next = nil
 		reason := "start failed"
-		process, err := p.launch(p.ctx)
+		var err error
+		if process == nil {
+			p.enter(Starting, nil, time.Time{})
+			process, err = p.launch(p.ctx, p.Spec())
+		}
 		if err == nil {
 			p.enter(Running, process, time.Time{})
 			p.log.Info("plugin runs", "version", process.description.Version, "pid", process.pid())
-			reason, err = p.watch(process)
+			reason, next, err = p.watch(process)
+			if next != nil {
+				p.retired.Go(func() { p.drain(process) })
+				delays.Reset()
+				continue
+			}
 			p.retire(process)
 			if p.ctx.Err() != nil {
 				process.stop(p.options.StopTimeout)
@@ -55,40 +66,49 @@ func (p *Plugin) supervise() {
 		timer := time.NewTimer(delay)
 		select {
 		case <-timer.C:
+		case r := <-p.replacements:
+			next = p.adopt(r)
 		case <-p.ctx.Done():
-			timer.Stop()
 		}
+		timer.Stop()
 	}
 	p.enter(Closed, nil, time.Time{})
+	if next != nil {
+		next.stop(p.options.StopTimeout)
+	}
+	p.retired.Wait()
 }
 
-// watch waits for the end of a process, or for a reason to end it.
-func (p *Plugin) watch(process *process) (reason string, err error) {
+// watch waits for the end of a process, for a reason to end it, or for the one that
+// takes its place.
+func (p *Plugin) watch(process *process) (reason string, next *process, err error) {
 	tick := time.NewTicker(p.options.PingInterval)
 	defer tick.Stop()
-	weigh, stop := p.weighing()
+	weigh, stop := p.weighing(process)
 	defer stop()
 	missed := 0
 	for {
 		select {
 		case <-p.ctx.Done():
-			return "closed", nil
+			return "closed", nil, nil
+		case r := <-p.replacements:
+			return "replaced", p.adopt(r), nil
 		case <-process.over():
-			return "exited", process.ended()
+			return "exited", nil, process.ended()
 		case <-process.condemned:
 			if errors.Is(process.cause, errHung) {
-				return "hung", process.cause
+				return "hung", nil, process.cause
 			}
 			// A connection breaks a moment before the exit that it comes from is seen.
 			select {
 			case <-process.over():
-				return "exited", process.ended()
+				return "exited", nil, process.ended()
 			case <-time.After(exitGrace):
-				return "disconnected", process.cause
+				return "disconnected", nil, process.cause
 			}
 		case <-weigh:
 			if err := p.weigh(process); err != nil {
-				return "memory", err
+				return "memory", nil, err
 			}
 		case <-tick.C:
 			// A busy process is held to its calls' deadlines instead, unless its
@@ -100,7 +120,7 @@ func (p *Plugin) watch(process *process) (reason string, err error) {
 			if err := process.ping(p.ctx, p.options.PingInterval); err == nil {
 				missed = 0
 			} else if missed++; missed == 2 {
-				return "hung", fmt.Errorf("%w: it gave no sign of life for %s", errHung, 2*p.options.PingInterval)
+				return "hung", nil, fmt.Errorf("%w: it gave no sign of life for %s", errHung, 2*p.options.PingInterval)
 			}
 		}
 	}
@@ -156,6 +176,18 @@ func (p *Plugin) fault(err error) {
 	p.lastErr = err
 }
 
+// enlist gives the process to ask, or an UnavailableError. The caller says when it
+// is done with it: until then the process is not ended because of another.
+func (p *Plugin) enlist() (*process, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.current == nil {
+		return nil, p.unavailableLocked()
+	}
+	p.current.calls.Add(1)
+	return p.current, nil
+}
+
 // running gives the process to ask, or an UnavailableError.
 func (p *Plugin) running() (*process, error) {
 	p.mu.Lock()
@@ -175,7 +207,7 @@ func (p *Plugin) unavailableLocked() *UnavailableError {
 	case Closed:
 		after = time.Minute
 	}
-	return &UnavailableError{Plugin: p.spec.Name, State: p.state, RetryAfter: after, Err: p.lastErr}
+	return &UnavailableError{Plugin: p.name, State: p.state, RetryAfter: after, Err: p.lastErr}
 }
 
 // awaitRunning waits until the process runs, through restarts that are not

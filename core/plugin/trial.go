@@ -23,7 +23,7 @@ func Try(ctx context.Context, spec Spec, options Options) (*Trial, error) {
 	if err != nil {
 		return nil, err
 	}
-	pr, err := p.greet(ctx)
+	pr, err := p.greet(ctx, p.spec)
 	if err != nil {
 		p.cancel()
 		return nil, errors.Join(err, p.removeRunDir())
@@ -39,13 +39,13 @@ func (t *Trial) Describe(ctx context.Context) (Description, error) {
 	ctx, cancel := context.WithTimeout(ctx, t.plugin.options.CallTimeout)
 	defer cancel()
 	if err := t.plugin.describe(ctx, t.process); err != nil {
-		return Description{}, fmt.Errorf("plugin %s: %w", t.plugin.spec.Name, err)
+		return Description{}, fmt.Errorf("plugin %s: %w", t.plugin.name, err)
 	}
 	return t.process.description, nil
 }
 
 // Owned tells whether the host started the process, and may end it.
-func (t *Trial) Owned() bool { return t.plugin.spec.Reattach == "" }
+func (t *Trial) Owned() bool { return t.process.spec.Reattach == "" }
 
 // HangUp ends the process's standard input, as the end of its host would. It is
 // for processes that are owned.

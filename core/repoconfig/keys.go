@@ -25,7 +25,7 @@ const (
 func keysOf(mapping string) []string {
 	switch mapping {
 	case "":
-		return []string{"mode", "modes", "classifiers", "daily-budget", "thresholds", "labels", "issue-types", "rules", "skip", "needs-info", "retriage", "commands", "backfill", "checks", "inherit"}
+		return []string{"mode", "modes", "classifiers", "challenger", "daily-budget", "thresholds", "labels", "issue-types", "rules", "skip", "needs-info", "retriage", "commands", "backfill", "checks", "inherit"}
 	case "modes", "thresholds", "classifiers[].thresholds", "rules[].set", "labels.map":
 		return names(labelledFields())
 	case "classifiers[]":

@@ -132,6 +132,11 @@ func (p *parser) root(n *yaml.Node) {
 			p.modes(e)
 		case "classifiers":
 			p.classifiers(e)
+		case "challenger":
+			if name, ok := p.challenger(e.value, e.path); ok {
+				p.config.Challenger = name
+				p.note(e.value, e.path)
+			}
 		case "daily-budget":
 			if v, ok := p.amount(e.value, e.path, maxBudget); ok {
 				p.config.DailyBudgetUSD = v
@@ -246,6 +251,14 @@ func (p *parser) classifiers(in entry) {
 	}
 }
 
+// challenger is a classifier's name, or the word for none.
+func (p *parser) challenger(n *yaml.Node, path string) (string, bool) {
+	if n.Kind == yaml.ScalarNode && n.Value == triage.NoChallenger {
+		return triage.NoChallenger, true
+	}
+	return p.classifier(n, path)
+}
+
 var classifierName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,39}$`)
 
 func (p *parser) classifier(n *yaml.Node, path string) (string, bool) {
@@ -355,6 +368,9 @@ func (p *parser) whole(asksBadly bool) {
 		p.late("needs-info.answers", "no answers are named; list the headings of the issue form whose answers are needed")
 	case len(c.NeedsInfo.Categories) == 0:
 		p.late("needs-info.answers", "no categories are named; list in needs-info.categories those whose issues need answers, or set needs-info.ask to false")
+	}
+	if slices.ContainsFunc(c.Classifiers, func(o triage.ClassifierChoice) bool { return o.Name != "" && o.Name == c.Challenger }) {
+		p.late("challenger", "%s is one of the classifiers, which decide; name another, or none", c.Challenger)
 	}
 	p.wholeRules()
 	said := make(map[string]string)

@@ -17,7 +17,7 @@ import (
 	"github.com/dispatchai/dispatchai/plugins/rules"
 )
 
-var running = Options{Classifiers: []string{"rules", "openai"}}
+var running = Options{Classifiers: []string{"rules", "openai", "local"}}
 
 // corpus reads the files of a directory below testdata.
 func corpus(t testing.TB, directory string) map[string][]byte {
@@ -53,6 +53,7 @@ func TestParseEverything(t *testing.T) {
 			{Name: "rules"},
 			{Name: "openai", Fields: []triage.Field{triage.FieldCategory, triage.FieldPriority}, Thresholds: triage.Thresholds{triage.FieldPriority: 0.9}},
 		},
+		Challenger:     "local",
 		DailyBudgetUSD: 0.5,
 		Thresholds:     triage.Thresholds{triage.FieldCategory: 0.6, triage.FieldTags: 1},
 		Labels: triage.LabelConfig{

@@ -47,6 +47,7 @@ type Store interface {
 	Reconciling
 	Erasing
 	Usage
+	Challenging
 	Reader
 
 	// Ping proves that the database answers, to reads and to writes.

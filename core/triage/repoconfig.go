@@ -21,6 +21,9 @@ type RepositoryConfig struct {
 	// Classifiers are those to ask, in this order, in place of the server's own
 	// chain. Empty: the server's chain.
 	Classifiers []ClassifierChoice `json:"classifiers,omitempty"`
+	// Challenger is the classifier to ask beside the chain, without any effect, or
+	// NoChallenger. Empty: the server's.
+	Challenger string `json:"challenger,omitempty"`
 	// DailyBudgetUSD is what answers for the repository may cost on one UTC day, in
 	// US dollars, where that is less than the server's bound; 0: the server's.
 	DailyBudgetUSD float64 `json:"daily_budget_usd,omitempty"`
@@ -57,6 +60,9 @@ func DefaultRepositoryConfig() RepositoryConfig {
 		Checks:   true,
 	}
 }
+
+// NoChallenger as RepositoryConfig.Challenger stands for none.
+const NoChallenger = "none"
 
 // Mode is what becomes of an answer that is sure enough.
 type Mode string

@@ -12,8 +12,8 @@ import (
 )
 
 // ProxyKey is the environment variable that holds the path of the Unix socket on
-// which the host's HTTP proxy (CONNECT) listens. It is set for a plugin whose
-// manifest names hosts.
+// which the host's HTTP proxy (CONNECT) listens, for plugins in languages that have
+// no HTTPTransport.
 const ProxyKey = "DISPATCHAI_PROXY"
 
 // HTTPTransport is a way to the hosts that the plugin's manifest names. A plugin has
@@ -35,11 +35,7 @@ func HTTPTransport() *http.Transport {
 func Dial(ctx context.Context, network, address string) (net.Conn, error) {
 	proxy := os.Getenv(ProxyKey)
 	if proxy == "" {
-		c, err := (&net.Dialer{}).DialContext(ctx, network, address)
-		if err != nil && os.Getenv(CookieKey) != "" {
-			err = fmt.Errorf("%w (a plugin reaches the hosts that its manifest names, and no other)", err)
-		}
-		return c, err
+		return (&net.Dialer{}).DialContext(ctx, network, address)
 	}
 	c, err := (&net.Dialer{}).DialContext(ctx, "unix", proxy)
 	if err != nil {

@@ -12,6 +12,7 @@ import "./styles/list.css";
 import "./styles/issue.css";
 import "./styles/system.css";
 import "./styles/repository.css";
+import "./styles/challenger.css";
 
 const root = document.getElementById("root");
 if (root === null) throw new Error("index.html has no #root");

@@ -1,5 +1,6 @@
 import { createRootRoute, createRoute, createRouter } from "@tanstack/react-router";
 import { FILTER_NAMES, type Filters } from "./api/client";
+import { ChallengerPage } from "./challenger/challenger-page";
 import { IssueRoute } from "./issue/issue-route";
 import { RepositoryRoute } from "./repository/repository-page";
 import { Unknown } from "./shell/unknown";
@@ -36,11 +37,17 @@ const repositoryRoute = createRoute({
   component: RepositoryRoute,
 });
 
+const challengerRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  path: "/challenger",
+  component: ChallengerPage,
+});
+
 const systemRoute = createRoute({ getParentRoute: () => rootRoute, path: "/system", component: SystemPage });
 
 /** Plain query strings (`?category=bug&q=7`), not the JSON that the router would write. */
 export const router = createRouter({
-  routeTree: rootRoute.addChildren([indexRoute, issueRoute, repositoryRoute, systemRoute]),
+  routeTree: rootRoute.addChildren([indexRoute, issueRoute, repositoryRoute, challengerRoute, systemRoute]),
   parseSearch: (search) => Object.fromEntries(new URLSearchParams(search)),
   stringifySearch: (search) => {
     const query = new URLSearchParams();

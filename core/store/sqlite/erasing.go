@@ -14,7 +14,7 @@ import (
 
 // issueTables hold what hangs on an issue's row, by issue_id, the dependent first.
 func issueTables() []string {
-	return []string{"issue_classification_history", "issue_classifications", "corrections", "issue_directives", "issue_embeddings"}
+	return []string{"issue_classification_history", "issue_classifications", "corrections", "issue_directives", "issue_embeddings", "challenges"}
 }
 
 // repositoryTable holds rows by repository_id; key tells its rows apart within a

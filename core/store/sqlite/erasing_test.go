@@ -96,6 +96,8 @@ func populate(t *testing.T, s *Store, repositoryID int64) {
 		ok(s.RecordIssueType(ctx, store.TypedIssue{Issue: key, Type: secretWord, EventID: "d", State: store.TypingWritten, At: at}))
 		ok(s.SaveInfoRequest(ctx, store.InfoRequest{Issue: key, State: store.RequestWritten, CommentID: 1, Text: secretWord, UpdatedAt: at}))
 		ok(s.SaveDesired(ctx, []store.Desired{{Issue: key, InstallationID: repositoryID * 10, Revision: 2, ReceivedAt: at}}))
+		says := triage.Opinion{Values: []string{secretWord}, Confidence: 1, Sure: true}
+		ok(s.RecordComparisons(ctx, []store.Comparison{{Issue: key, Challenger: "other", At: at, Fields: map[triage.Field]store.Contrast{triage.FieldCategory: {Challenger: says}}}}))
 		if number == 2 {
 			gone := change
 			gone.EventID, gone.Classification, gone.Deleted = change.EventID+"-deleted", nil, true

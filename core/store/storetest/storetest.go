@@ -42,6 +42,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"Erasing", erasingTests},
 		{"Reconciling", reconcilingTests},
 		{"Usage", usageTests},
+		{"Challenging", challengingTests},
 		{"Reader", readerTests},
 		{"Lifecycle", lifecycleTests},
 		{"Concurrency", concurrencyTests},

@@ -1,3 +1,4 @@
+import { decodeChallenges, type Challenges } from "./challenges";
 import { decodeConfiguration, type Configuration } from "./configuration";
 import { decodeGaps, type Gaps } from "./gaps";
 import {
@@ -112,6 +113,12 @@ export class ApiClient {
   async gaps(signal?: AbortSignal): Promise<Gaps> {
     const response = await this.send("/api/gaps", { signal });
     return decodeGaps(await readJSON(response));
+  }
+
+  async challenges(repository?: string, signal?: AbortSignal): Promise<Challenges> {
+    const query = repository ? `?${new URLSearchParams({ repository }).toString()}` : "";
+    const response = await this.send(`/api/challenges${query}`, { signal });
+    return decodeChallenges(await readJSON(response));
   }
 
   async correct(id: number, request: CorrectionRequest): Promise<CommandResult> {

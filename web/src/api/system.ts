@@ -16,6 +16,8 @@ export interface RunningPlugin {
   since: string;
   restarts: number;
   lastError: string;
+  /** Why the last upgrade, rollback or reload is not in force; empty where it is. */
+  revisionError: string;
 }
 
 export interface Process {
@@ -84,6 +86,7 @@ function decodeProcess(raw: unknown): Process | undefined {
         since: text(p.since),
         restarts: number(p.restarts),
         lastError: text(p.last_error),
+        revisionError: text(p.revision_error),
       };
     }),
   };

@@ -5,7 +5,7 @@ import { Chip } from "../ui/chip";
 import { Confidence } from "../ui/confidence";
 import { CorrectionMenu } from "./correction-menu";
 
-const NAMES: Record<Field, string> = {
+export const FIELD_NAMES: Record<Field, string> = {
   category: "Category",
   priority: "Priority",
   severity: "Severity",
@@ -110,7 +110,7 @@ function FieldRow({
   const values = answer?.values ?? [];
   return (
     <div className="field" data-pending={pending?.phase}>
-      <h3 className="field-name">{NAMES[field]}</h3>
+      <h3 className="field-name">{FIELD_NAMES[field]}</h3>
       <div className="field-value" data-testid={`field-${field}`} data-value={values.join(",")}>
         {values.map((value) =>
           field === "summary" ? (
@@ -129,7 +129,7 @@ function FieldRow({
           <CorrectionMenu
             issue={issue}
             field={field}
-            name={NAMES[field]}
+            name={FIELD_NAMES[field]}
             choices={choices}
             current={answer}
           />

@@ -14,6 +14,8 @@ export const queryKeys = {
   stats: ["stats"] as const,
   system: ["system"] as const,
   gaps: ["gaps"] as const,
+  challenges: (repository: string) => ["challenges", repository] as const,
+  allChallenges: ["challenges"] as const,
   repositories: ["repositories"] as const,
   configuration: (id: number) => ["configuration", id] as const,
 };

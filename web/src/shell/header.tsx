@@ -1,6 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
-import { Activity, Keyboard, LogOut, Workflow } from "lucide-react";
+import { Activity, Keyboard, LogOut, Swords, Workflow } from "lucide-react";
 import { useState } from "react";
 import type { Filters } from "../api/client";
 import type { Stats } from "../api/issue";
@@ -31,6 +31,9 @@ export function formatCount(count: number): string {
   return count < 10_000 ? format.format(count) : compact.format(count);
 }
 
+/** Where a challenger's answers are compared. */
+export const CHALLENGER_PATH = "/challenger";
+
 /** Where the processes and their plugins are shown. */
 export const SYSTEM_PATH = "/system";
 
@@ -42,6 +45,7 @@ export function Header() {
   const filters: Filters = useSearch({ from: "__root__" });
   useShortcuts({
     "?": () => setHelping(true),
+    d: () => void navigate({ to: CHALLENGER_PATH, search: filters }),
     s: () => void navigate({ to: SYSTEM_PATH, search: filters }),
   });
   return (
@@ -63,6 +67,15 @@ export function Header() {
       </dl>
       <div className="header-tools">
         <ConnectionIndicator connection={feed.connection} />
+        <Link
+          to={CHALLENGER_PATH}
+          search={filters}
+          className="icon-button"
+          aria-label="Challenger"
+          title="What a challenger would have said (d)"
+        >
+          <Swords aria-hidden="true" />
+        </Link>
         <Link
           to={SYSTEM_PATH}
           search={filters}

@@ -12,6 +12,7 @@ const KEYS: [string[], string][] = [
   [["o"], "Open the issue on GitHub"],
   [["."], "Show new issues, go to the top"],
   [["/"], "Search"],
+  [["d"], "What a challenger would have said"],
   [["s"], "Processes, plugins and repositories"],
   [["t"], "Change the theme"],
   [["?"], "This help"],

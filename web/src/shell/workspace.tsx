@@ -4,7 +4,7 @@ import type { Filters } from "../api/client";
 import { IssueList } from "../list/issue-list";
 import { Toolbar } from "../list/toolbar";
 import { WorkspaceContext, type Correcting, type Workspace } from "./context";
-import { Header, SYSTEM_PATH } from "./header";
+import { CHALLENGER_PATH, Header, SYSTEM_PATH } from "./header";
 import { Overview } from "./overview";
 
 const SIDE_BY_SIDE = "(min-width: 960px)";
@@ -15,13 +15,13 @@ function subscribeWidth(listener: () => void): () => void {
   return () => query.removeEventListener("change", listener);
 }
 
-/** The page's frame: the header, the list, the open issue, repository or system beside or over it, and the figures. */
+/** The page's frame: the header, the list, the open issue, repository or page beside or over it, and the figures. */
 export function WorkspaceLayout() {
   const filters: Filters = useSearch({ from: "__root__" });
   const { issueId, repositoryId } = useParams({ strict: false });
   const openId = issueId !== undefined && /^\d{1,15}$/.test(issueId) ? Number(issueId) : undefined;
-  const inSystem = useLocation({ select: (location) => location.pathname === SYSTEM_PATH });
-  const isOpen = issueId !== undefined || repositoryId !== undefined || inSystem;
+  const onPage = useLocation({ select: ({ pathname }) => [SYSTEM_PATH, CHALLENGER_PATH].includes(pathname) });
+  const isOpen = issueId !== undefined || repositoryId !== undefined || onPage;
   const sideBySide = useSyncExternalStore(subscribeWidth, () => window.matchMedia(SIDE_BY_SIDE).matches);
   const [correcting, setCorrecting] = useState<Correcting | null>(null);
   const workspace = useMemo<Workspace>(() => ({ correcting, setCorrecting }), [correcting]);

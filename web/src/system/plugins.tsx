@@ -42,6 +42,11 @@ export function Plugins({ system }: { system: System }) {
                 Last error: <bdi>{plugin.lastError}</bdi>
               </p>
             )}
+            {plugin.revisionError && (
+              <p className="system-error">
+                It runs as before, because its last revision does not: <bdi>{plugin.revisionError}</bdi>
+              </p>
+            )}
             {!plugin.enabled && (
               <p className="system-hint">
                 Enable it with <code>dispatchai plugin enable {plugin.name}</code>

@@ -14,6 +14,7 @@ export interface PluginSummary {
   processes: number;
   restarts: number;
   lastError: string;
+  revisionError: string;
 }
 
 const WORST_FIRST = ["restarting", "circuit open", "stopped", "starting"];
@@ -35,6 +36,7 @@ export function summarizePlugins(system: System): PluginSummary[] {
       processes: copies.length,
       restarts: copies.reduce((sum, copy) => sum + copy.restarts, 0),
       lastError: copies.find((copy) => copy.lastError !== "")?.lastError ?? "",
+      revisionError: copies.find((copy) => copy.revisionError !== "")?.revisionError ?? "",
     };
   });
 }

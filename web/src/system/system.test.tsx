@@ -33,6 +33,8 @@ const wire = {
           since: at,
           restarts: 4,
           last_error: "exit status 3",
+          revision: 2,
+          revision_error: "it does not start",
         },
       ],
     },
@@ -99,6 +101,7 @@ describe("the page", () => {
     const [mine, old] = screen.getAllByTestId("system-plugin");
     expect(mine?.textContent).toContain("in 1 of 2 processes, 5 restarts");
     expect(mine?.textContent).toContain("Last error: exit status 3");
+    expect(mine?.textContent).toContain("its last revision does not: it does not start");
     expect(old?.textContent).toContain("by maia@desk");
     expect(old?.textContent).toContain("dispatchai plugin enable old");
     const waiting = within(screen.getByRole("region", { name: "Waiting" }));
