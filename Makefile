@@ -14,7 +14,7 @@ FUZZ_TIME ?= 20s
 
 .PHONY: help
 help: ## List what can be made
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
 
 .PHONY: run
 run: ## Run the demo: a simulated GitHub, the whole pipeline, the dashboard
@@ -47,21 +47,28 @@ fuzz: ## Fuzz every parser of outside input for FUZZ_TIME each (default 20s)
 .PHONY: lint
 lint: $(GOLANGCI_LINT) $(BUF) ## Check style, import directions and the protocol
 	$(GOLANGCI_LINT) run ./...
-	cd proto && $(BUF) lint
+	cd proto && $(BUF) lint && $(BUF) breaking --against released.binpb
 
 .PHONY: generate
 generate: $(BUF) $(PROTOC_GEN_GO) $(PROTOC_GEN_GO_GRPC) ## Generate code from proto/ and the configuration reference
 	cp $(PROTOC_GEN_GO) $(BIN)/protoc-gen-go && cp $(PROTOC_GEN_GO_GRPC) $(BIN)/protoc-gen-go-grpc
 	cd proto && PATH="$(BIN):$$PATH" $(BUF) generate
+	cd proto && $(BUF) build --as-file-descriptor-set --exclude-source-info -o ../plugins/python/classifier.binpb
 	go run ./manifests/reference
+
+.PHONY: release-protocol
+release-protocol: $(BUF) ## Promise the protocol as it is: from then on lint refuses what breaks it
+	cd proto && $(BUF) build --exclude-source-info -o released.binpb
 
 .PHONY: web
 web: ## Build the dashboard into web/dist
 	cd web && npm ci --no-audit --no-fund --loglevel=error && npm run lint && npm run build
 
+GENERATED := proto plugins/python/classifier.binpb web/dist docs/configuration.md
+
 .PHONY: drift
 drift: generate web ## Fail when committed generated code differs from what is generated
-	@git diff --exit-code --stat -- proto web/dist docs/configuration.md && test -z "$$(git status --porcelain -- proto web/dist docs/configuration.md)" \
+	@git diff --exit-code --stat -- $(GENERATED) && test -z "$$(git status --porcelain -- $(GENERATED))" \
 		|| { echo "Generated files differ from the committed ones; run 'make generate web' and commit." >&2; exit 1; }
 
 .PHONY: bench

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -17,10 +18,11 @@ import (
 func pluginNewCommand() *cobra.Command {
 	var p scaffold.Project
 	var asJSON bool
+	var language string
 	c := &cobra.Command{
 		Use:   "new NAME",
 		Short: "Write the project that a classifier plugin of your own begins as",
-		Long: "Writes a plugin that works, in Go, with its test, its manifest and a README that says what to do next, into a\n" +
+		Long: "Writes a plugin that works, in Go or Python, with its test, its manifest and a README that says what to do next, into a\n" +
 			"directory of the plugin's name. Nothing that exists is changed.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -31,8 +33,16 @@ func pluginNewCommand() *cobra.Command {
 			if p.Dir == "" {
 				p.Dir = p.Name
 			}
-			if err := sdkVersion(&p); err != nil {
-				return err
+			p.Language = scaffold.Language(language)
+			switch {
+			case !slices.Contains(scaffold.Languages(), p.Language):
+				return fmt.Errorf("--lang: %q is none of go and python", clean(language, 40))
+			case p.Language == scaffold.Python && p.SDKDir != "":
+				return errors.New("--sdk-dir is for Go; a project in Python brings its SDK along")
+			case p.Language == scaffold.Go:
+				if err := sdkVersion(&p); err != nil {
+					return err
+				}
 			}
 			files, err := scaffold.Write(p)
 			if err != nil {
@@ -45,11 +55,16 @@ func pluginNewCommand() *cobra.Command {
 					Files []string `json:"files"`
 				}{p.Name, p.Dir, files})
 			}
-			_, err = fmt.Fprintf(c.OutOrStdout(), "Wrote %s into %s. Now:\n\n  cd %s\n  go mod tidy\n  go test ./...\n  go build\n  dispatchai demo --plugin %s=./%s\n",
-				strings.Join(files, ", "), p.Dir, p.Dir, p.Name, p.Name)
+			next := []string{"cd " + p.Dir, "go mod tidy", "go test ./...", "go build"}
+			if p.Language == scaffold.Python {
+				next = []string{"cd " + p.Dir, "python3 -m venv .venv", ".venv/bin/pip install -r requirements.txt", ".venv/bin/python -m unittest"}
+			}
+			next = append(next, fmt.Sprintf("dispatchai demo --plugin %s=./%s", p.Name, p.Name))
+			_, err = fmt.Fprintf(c.OutOrStdout(), "Wrote %s into %s. Now:\n\n  %s\n", strings.Join(files, ", "), p.Dir, strings.Join(next, "\n  "))
 			return err
 		},
 	}
+	c.Flags().StringVar(&language, "lang", string(scaffold.Go), "what it is written in: go or python")
 	c.Flags().StringVar(&p.Dir, "dir", "", "directory to write to (default: the plugin's name)")
 	c.Flags().StringVar(&p.SDKDir, "sdk-dir", "", "checkout of DispatchAI to build on, instead of the version of this binary")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")

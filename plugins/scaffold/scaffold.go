@@ -14,29 +14,51 @@ import (
 	"slices"
 	"strings"
 	"text/template"
+
+	"github.com/dispatchai/dispatchai/plugins/python"
 )
 
-//go:embed golang
-var golang embed.FS
+//go:embed go python
+var templates embed.FS
+
+// Language is what a plugin is written in.
+type Language string
+
+// The languages in which a project can be written.
+const (
+	Go     Language = "go"
+	Python Language = "python"
+)
+
+// Languages lists them.
+func Languages() []Language { return []Language{Go, Python} }
 
 // Project is what to write.
 type Project struct {
 	// Name is the plugin's: lower-case letters, digits and dashes, which the caller
 	// has checked.
 	Name string
+	// Language is Go unless set.
+	Language Language
 	// Dir is where it goes: a directory that does not exist, or is empty.
 	Dir string
 	// Version is that of this module which the project builds on, and SDKDir, where
-	// it is set, a checkout that stands in for it.
+	// it is set, a checkout that stands in for it. A project in Python brings all of its own.
 	Version string
 	SDKDir  string
 	// Platform is the one that the manifest names, and Go the version of Go that is
 	// asked for; both are this program's unless set.
-	Platform string
-	Go       string
+	Platform  string
+	GoVersion string
 }
 
-// Type is the name of the classifier in the code.
+// Class is the name of the classifier in Python's code.
+func (p Project) Class() string {
+	name := p.Type()
+	return strings.ToUpper(name[:1]) + name[1:]
+}
+
+// Type is the name of the classifier in Go's code.
 func (p Project) Type() string {
 	words := strings.Split(p.Name, "-")
 	for i, w := range words {
@@ -63,8 +85,11 @@ func Write(p Project) (files []string, err error) {
 	if p.Platform == "" {
 		p.Platform = runtime.GOOS + "/" + runtime.GOARCH
 	}
-	if p.Go == "" {
-		p.Go = strings.TrimPrefix(strings.Fields(runtime.Version())[0], "go")
+	if p.GoVersion == "" {
+		p.GoVersion = strings.TrimPrefix(strings.Fields(runtime.Version())[0], "go")
+	}
+	if p.Language == "" {
+		p.Language = Go
 	}
 	content, err := render(p)
 	if err != nil {
@@ -90,7 +115,11 @@ func Write(p Project) (files []string, err error) {
 		return nil, err
 	}
 	for name, text := range content {
-		if err := os.WriteFile(filepath.Join(aside, name), text, 0o644); err != nil {
+		mode := fs.FileMode(0o644)
+		if bytes.HasPrefix(text, []byte("#!")) {
+			mode = 0o755
+		}
+		if err := os.WriteFile(filepath.Join(aside, name), text, mode); err != nil {
 			return nil, fmt.Errorf("write the project: %w", err)
 		}
 		files = append(files, name)
@@ -107,15 +136,25 @@ func Write(p Project) (files []string, err error) {
 }
 
 func render(p Project) (map[string][]byte, error) {
-	templates, err := template.ParseFS(golang, "golang/*.tmpl")
+	parsed, err := template.ParseFS(templates, string(p.Language)+"/*.tmpl")
 	if err != nil {
 		return nil, err
 	}
 	content := make(map[string][]byte)
-	for _, t := range templates.Templates() {
+	if p.Language == Python {
+		for _, name := range []string{"dispatchai.py", "classifier.binpb"} {
+			if content[name], err = python.Files.ReadFile(name); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for _, t := range parsed.Templates() {
 		name := strings.TrimSuffix(t.Name(), ".tmpl")
-		if name == "gitignore" {
+		switch name {
+		case "gitignore":
 			name = ".gitignore"
+		case "launcher":
+			name = p.Name
 		}
 		var b bytes.Buffer
 		if err := t.Execute(&b, p); err != nil {

@@ -45,6 +45,32 @@ func TestWrite(t *testing.T) {
 	}
 }
 
+func TestWritePython(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "my-plugin")
+	files, err := Write(Project{Name: "my-plugin", Language: Python, Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(files, []string{".gitignore", "README.md", "classifier.binpb", "dispatchai.py", "main.py", "my-plugin", "plugin.json", "requirements.txt", "test_main.py"}) {
+		t.Errorf("it wrote %q", files)
+	}
+	if info, err := os.Stat(filepath.Join(dir, "my-plugin")); err != nil || info.Mode().Perm() != 0o755 {
+		t.Errorf("the launcher: %v, %v", info.Mode(), err)
+	}
+	main, _ := os.ReadFile(filepath.Join(dir, "main.py"))
+	if !strings.Contains(string(main), "class MyPlugin:") {
+		t.Errorf("%s", main)
+	}
+	// The SDK's own words show the same plugin.
+	sdk, _ := os.ReadFile(filepath.Join(dir, "dispatchai.py"))
+	_, example, _ := strings.Cut(string(main), "    def classify")
+	for line := range strings.Lines(example) {
+		if line = strings.TrimSpace(strings.ReplaceAll(line, "MyPlugin", "Crashes")); !strings.Contains(string(sdk), line) {
+			t.Errorf("the tutorial lacks %s", line)
+		}
+	}
+}
+
 func TestType(t *testing.T) {
 	for name, want := range map[string]string{"crashes": "crashes", "my-own-plugin": "myOwnPlugin", "9lives": "plugin9lives", "range": "pluginrange", "a-": "a", "sdk": "pluginsdk"} {
 		if got := (Project{Name: name}).Type(); got != want {
@@ -59,7 +85,7 @@ func TestTutorial(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	content, err := render(Project{Name: "crashes", Version: "v0.0.0", Go: "1.26"})
+	content, err := render(Project{Name: "crashes", Language: Go, Version: "v0.0.0", GoVersion: "1.26"})
 	if err != nil {
 		t.Fatal(err)
 	}
