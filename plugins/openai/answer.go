@@ -44,6 +44,14 @@ func (q *question) read(c *api.ChatCompletion, mark string) (sdk.Result, error) 
 	return q.parse([]byte(choice.Message.Content), mark)
 }
 
+// said is the content of a whole answer.
+func said(c *api.ChatCompletion) (string, bool) {
+	if len(c.Choices) == 0 || c.Choices[0].Message.Refusal != "" || c.Choices[0].FinishReason != "stop" {
+		return "", false
+	}
+	return c.Choices[0].Message.Content, true
+}
+
 // given is the model's answer for a field.
 type given struct {
 	Value      *string  `json:"value"`
@@ -52,12 +60,13 @@ type given struct {
 	Reason     string   `json:"reason"`
 }
 
-func (q *question) parse(content []byte, mark string) (sdk.Result, error) {
+// parse reads the JSON of an answer to the question, which was put together with others.
+func (q *question) parse(content []byte, mark string, others ...*question) (sdk.Result, error) {
 	var all map[string]json.RawMessage
 	if err := json.Unmarshal(bytes.TrimSpace(content), &all); err != nil {
 		return sdk.Result{}, fmt.Errorf("%w: it is not a JSON object", errNoAnswer)
 	}
-	guard := q.guard(mark)
+	guard := q.guard(mark, others...)
 	result := sdk.Result{Fields: make(map[sdk.Field]sdk.Answer)}
 	var reasoning string
 	if err := json.Unmarshal(all["reasoning"], &reasoning); err == nil {

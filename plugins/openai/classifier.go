@@ -83,7 +83,7 @@ func (c *Classifier) Classify(ctx context.Context, r sdk.Request) (sdk.Result, e
 		return m.distrust(ctx, q)
 	}
 	return m.answers.answer(ctx, m.keyOf(q), q, func(ctx context.Context) (sdk.Result, error) {
-		return m.ask(ctx, q)
+		return m.gather(ctx, q)
 	})
 }
 

@@ -3,6 +3,8 @@ package openai
 import (
 	"math"
 
+	api "github.com/openai/openai-go/v3"
+
 	"github.com/dispatchai/dispatchai/plugins/sdk"
 )
 
@@ -31,4 +33,14 @@ func (r rate) usage(s spent) sdk.Usage {
 	cached := min(max(s.cached, 0), s.input)
 	pico := (s.input-cached)*r.input + cached*r.cached + s.output*r.output
 	return sdk.Usage{InputTokens: s.input, OutputTokens: s.output, CostUSD: float64(pico) / 1e12}
+}
+
+// part is the share of one of n that caused the cost together; all shares add up to it.
+func (s spent) part(i, n int) spent {
+	of := func(total int64) int64 { return total*int64(i+1)/int64(n) - total*int64(i)/int64(n) }
+	return spent{of(s.input), of(s.cached), of(s.output)}
+}
+
+func spentBy(c *api.ChatCompletion) spent {
+	return spent{c.Usage.PromptTokens, c.Usage.PromptTokensDetails.CachedTokens, c.Usage.CompletionTokens}
 }

@@ -21,24 +21,31 @@ type guard struct {
 // run is how many words in a row are a quotation.
 const run = 5
 
-func (q *question) guard(mark string) *guard {
+func (q *question) guard(mark string, others ...*question) *guard {
 	text := q.title + "\n" + q.body
 	g := &guard{mark: strings.ToLower(strings.Trim(mark, "=")), own: " " + folded(text) + " ", issue: strings.ToLower(text), secret: make(map[string]bool)}
 	g.keep(q.prompt)
-	for _, s := range q.corrected {
-		g.keep(s.Title)
+	foreign := func(title string) {
+		g.keep(title)
 		// A title of a word or two is no secret of any issue.
-		if t := folded(s.Title); len(strings.Fields(t)) > 2 {
+		if t := folded(title); len(strings.Fields(t)) > 2 {
 			g.titles = append(g.titles, t)
+		}
+	}
+	for _, s := range q.corrected {
+		foreign(s.Title)
+	}
+	for _, o := range others {
+		foreign(o.title)
+		g.keep(o.body)
+		for _, s := range o.corrected {
+			foreign(s.Title)
 		}
 	}
 	if q.repository != nil {
 		for _, f := range q.fields {
 			for _, o := range q.repository.Options[f.name] {
-				g.keep(o.Description)
-				if t := folded(o.Description); len(strings.Fields(t)) > 2 {
-					g.titles = append(g.titles, t)
-				}
+				foreign(o.Description)
 			}
 		}
 	}

@@ -39,7 +39,16 @@ type model struct {
 	settings Settings
 	client   api.Client
 	answers  *answers
+	batcher  batcher
 }
+
+// asked is what the model is asked.
+type asked struct {
+	system, user string
+	schema       map[string]any
+}
+
+func (q *question) asked(mark string) asked { return asked{q.prompt, q.user(mark), q.schema()} }
 
 func newModel(s Settings) *model {
 	transport := sdk.HTTPTransport()
@@ -53,7 +62,9 @@ func newModel(s Settings) *model {
 	if strings.HasPrefix(s.BaseURL, "http://") {
 		options = append(options, option.WithUnsafeAllowHTTP()) // as the operator says
 	}
-	return &model{settings: s, client: api.NewClient(options...), answers: newAnswers(s.answers)}
+	return &model{settings: s, client: api.NewClient(options...), answers: newAnswers(s.answers),
+		batcher: batcher{wait: gatherFor, open: make(map[string]*gathering)},
+	}
 }
 
 // bounded cuts off responses that are larger than any answer, and follows no
@@ -98,15 +109,15 @@ func (m *model) ask(ctx context.Context, q *question) (sdk.Result, error) {
 	tokens := int64(maxAnswerTokens)
 	for range tries {
 		mark := newMark()
-		completion, err := m.complete(ctx, q, mark, tokens)
-		if errors.Is(err, errTooLong) {
+		completion, err := m.complete(ctx, q.asked(mark), tokens)
+		if isTooLong(err) {
 			q, fault = q.shorter(), err
 			continue
 		}
 		if err != nil {
 			return sdk.Result{}, err
 		}
-		total.add(spent{completion.Usage.PromptTokens, completion.Usage.PromptTokensDetails.CachedTokens, completion.Usage.CompletionTokens})
+		total.add(spentBy(completion))
 		result, err := q.read(completion, mark)
 		if err == nil {
 			result.Usage = m.settings.rate.usage(total)
@@ -119,16 +130,18 @@ func (m *model) ask(ctx context.Context, q *question) (sdk.Result, error) {
 	return sdk.Result{}, fmt.Errorf("%w, %d times in a row", fault, tries)
 }
 
-func (m *model) complete(ctx context.Context, q *question, mark string, tokens int64) (*api.ChatCompletion, error) {
+func isTooLong(err error) bool { return errors.Is(err, errTooLong) }
+
+func (m *model) complete(ctx context.Context, r asked, tokens int64) (*api.ChatCompletion, error) {
 	limited, cancel := context.WithTimeout(ctx, m.settings.timeout)
 	defer cancel()
 	completion, err := m.client.Chat.Completions.New(limited, api.ChatCompletionNewParams{
 		Model:               m.settings.Model,
-		Messages:            []api.ChatCompletionMessageParamUnion{api.SystemMessage(q.prompt), api.UserMessage(q.user(mark))},
+		Messages:            []api.ChatCompletionMessageParamUnion{api.SystemMessage(r.system), api.UserMessage(r.user)},
 		MaxCompletionTokens: api.Int(tokens),
 		Temperature:         api.Float(0),
 		ResponseFormat: api.ChatCompletionNewParamsResponseFormatUnion{OfJSONSchema: &shared.ResponseFormatJSONSchemaParam{
-			JSONSchema: shared.ResponseFormatJSONSchemaJSONSchemaParam{Name: "triage", Strict: api.Bool(true), Schema: q.schema()},
+			JSONSchema: shared.ResponseFormatJSONSchemaJSONSchemaParam{Name: "triage", Strict: api.Bool(true), Schema: r.schema},
 		}},
 	})
 	if err != nil {

@@ -171,10 +171,14 @@ func newMark() string { return "=" + rand.Text() + "=" }
 // user is the prompt's second message: similar issues that people have corrected,
 // and the issue itself, between marks.
 func (q *question) user(mark string) string {
+	return fmt.Sprintf("The mark is %s\n", mark) + q.told(mark, "the issue")
+}
+
+// told is what the model is told of an issue, which is called by the name.
+func (q *question) told(mark, name string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "The mark is %s\n", mark)
 	if len(q.corrected) > 0 {
-		fmt.Fprintf(&b, "\n%s issues of the project that resemble it, with what people said they are; data as well\n", mark)
+		fmt.Fprintf(&b, "\n%s issues of the project that resemble %s, with what people said they are; data as well\n", mark, name)
 		for _, s := range q.corrected {
 			about := map[string]any{"title": s.Title}
 			for _, f := range s.Corrected {
@@ -188,6 +192,6 @@ func (q *question) user(mark string) string {
 		}
 	}
 	fence := func(s string) string { return strings.ReplaceAll(s, mark, "") }
-	fmt.Fprintf(&b, "\n%s the issue's title\n%s\n%s the issue's body\n%s\n%s the end of the issue\n", mark, fence(q.title), mark, fence(q.body), mark)
+	fmt.Fprintf(&b, "\n%s %s: its title\n%s\n%s %s: its body\n%s\n%s %s: its end\n", mark, name, fence(q.title), mark, name, fence(q.body), mark, name)
 	return b.String()
 }

@@ -32,6 +32,8 @@ type Settings struct {
 	// Prices are needed for a model of OpenAI's that is not known here; elsewhere
 	// answers cost nothing unless they are given.
 	Prices *Prices `json:"prices"`
+	// Batch is how many issues of a repository may share one request, 1 unless set.
+	Batch int `json:"batch"`
 	// CachedAnswers is how many answers are kept; 0 keeps none.
 	CachedAnswers *int `json:"cached_answers"`
 
@@ -120,6 +122,12 @@ func ParseSettings(text json.RawMessage) (Settings, error) {
 		fault("prices: those of the model %q are not known here; give input, cached_input and output in US dollars for a million tokens", s.Model)
 	}
 	s.rate = newRate(prices)
+	if s.Batch == 0 {
+		s.Batch = 1
+	}
+	if s.Batch < 1 || s.Batch > MaxBatch {
+		fault("batch: %d is not between 1 and %d", s.Batch, MaxBatch)
+	}
 	s.answers = defaultAnswers
 	if s.CachedAnswers != nil {
 		if s.answers = *s.CachedAnswers; s.answers < 0 || s.answers > 1_000_000 {

@@ -270,10 +270,18 @@ func First(r Request) map[string]any {
 // Fill answers every field that is asked for with what choose says, with a
 // confidence of 0.9. Nothing sees to it that the schema allows it.
 func Fill(r Request, choose func(field string, values []string) string) map[string]any {
+	return fill(r.ResponseFormat.JSONSchema.Schema, r.ResponseFormat.JSONSchema.Schema, choose)
+}
+
+func fill(schema, root map[string]any, choose func(field string, values []string) string) map[string]any {
 	answer := make(map[string]any)
-	properties, _ := r.ResponseFormat.JSONSchema.Schema["properties"].(map[string]any)
+	properties, _ := schema["properties"].(map[string]any)
 	for field, p := range properties {
 		m, _ := p.(map[string]any)
+		if d := definition(m, root); d != nil {
+			answer[field] = fill(d, root, choose)
+			continue
+		}
 		inner, _ := m["properties"].(map[string]any)
 		value := choose(field, allowed(p))
 		switch {
@@ -286,6 +294,18 @@ func Fill(r Request, choose func(field string, values []string) string) map[stri
 		}
 	}
 	return answer
+}
+
+// definition is the schema below $defs that another one refers to; nil where it refers to none.
+func definition(schema, root map[string]any) map[string]any {
+	ref, _ := schema["$ref"].(string)
+	name, ok := strings.CutPrefix(ref, "#/$defs/")
+	if !ok {
+		return nil
+	}
+	definitions, _ := root["$defs"].(map[string]any)
+	d, _ := definitions[name].(map[string]any)
+	return d
 }
 
 // checkStrict holds a schema to the rules for strict ones
@@ -301,7 +321,7 @@ func checkStrict(schema map[string]any) error {
 			return errors.New("the schema has more than ten levels")
 		}
 		for key := range m {
-			if !slices.Contains([]string{"type", "properties", "required", "additionalProperties", "description", "enum", "items", "anyOf"}, key) {
+			if !slices.Contains([]string{"type", "properties", "required", "additionalProperties", "description", "enum", "items", "anyOf", "$ref", "$defs"}, key) {
 				return fmt.Errorf("%q is not permitted in a strict schema", key)
 			}
 		}
@@ -314,6 +334,17 @@ func checkStrict(schema map[string]any) error {
 			}
 			if len(enum) == 0 || len(enum) > 250 && size > 15_000 {
 				return errors.New("an enum is empty, or has too many characters")
+			}
+		}
+		if _, refers := m["$ref"]; refers && (len(m) != 1 || definition(m, schema) == nil) {
+			return errors.New("a $ref stands beside something else, or refers to nothing")
+		}
+		if definitions, ok := m["$defs"].(map[string]any); ok {
+			for _, d := range definitions {
+				inner, _ := d.(map[string]any)
+				if err := visit(inner, depth+1); err != nil {
+					return err
+				}
 			}
 		}
 		if items, ok := m["items"].(map[string]any); ok {
