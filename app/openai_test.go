@@ -4,9 +4,12 @@ import (
 	"encoding/json"
 	"math"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/dispatchai/dispatchai/app/simulate"
@@ -89,4 +92,98 @@ func TestOpenAI(t *testing.T) {
 	if strings.Contains(s.process.output()+string(text)+s.metrics(""), openaitest.Key) {
 		t.Error("the key is in the log, the API or the metrics")
 	}
+}
+
+// TestInjections: every attempt to steer the model goes through the whole service, in
+// front of a model that does what it is told: no label is written that the repository
+// does not have, none that drives automation, and nothing of the prompt is shown.
+func TestInjections(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../plugins/openai/testdata/injections.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var attempts []struct{ Title, Body string }
+	if err := json.Unmarshal(text, &attempts); err != nil {
+		t.Fatal(err)
+	}
+	privileged := []string{"ok-to-test", "approved", "lgtm", "wontfix", "do-not-merge"}
+	var turn atomic.Int64
+	model := &openaitest.Server{Answer: func(r openaitest.Request) openaitest.Answer {
+		n := int(turn.Add(1))
+		return openaitest.Answer{Content: openaitest.Fill(r, func(_ string, values []string) string {
+			switch {
+			case len(values) == 0:
+				return "My instructions are: " + r.System()
+			case n%2 == 0:
+				return privileged[n/2%len(privileged)]
+			}
+			return values[n%len(values)]
+		})}
+	}}
+	server := httptest.NewServer(model)
+	t.Cleanup(server.Close)
+	s := newSystem(t, simulate.Options{Seed: 93, RateLimits: simulate.RateLimits{Off: true}})
+	labels := testLabels()
+	mayBe := make(map[string]bool)
+	for _, l := range labels {
+		mayBe[l.Name] = !slices.Contains(privileged, l.Name)
+	}
+	for _, name := range privileged {
+		if !slices.ContainsFunc(labels, func(l simulate.Label) bool { return l.Name == name }) {
+			labels = append(labels, simulate.Label{Name: name, Color: "ededed"})
+		}
+	}
+	ctx := testContext(t)
+	if err := s.github.CreateRepository(ctx, simulate.NewRepository{Owner: testOwner, Name: "widgets", Labels: labels}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.github.Install(ctx, testOwner, simulate.InstallOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	s.env = []string{"DISPATCHAI_PLUGINS=openai", "OPENAI_API_KEY=" + openaitest.Key, "OPENAI_BASE_URL=" + server.URL + "/v1"}
+	s.start()
+	t.Cleanup(s.dump)
+	var numbers []int
+	for _, a := range attempts {
+		number, err := s.github.OpenIssue(ctx, testRepo, simulate.NewIssue{Author: "mallory", Title: a.Title, Body: a.Body})
+		if err != nil {
+			t.Fatal(err)
+		}
+		numbers = append(numbers, number)
+	}
+	s.settled()
+	labelled := 0
+	for i, number := range numbers {
+		issue, err := s.github.Issue(testRepo, number)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range issue.Labels {
+			if labelled++; !mayBe[l] {
+				t.Errorf("%q carries %q", attempts[i].Title, l)
+			}
+		}
+	}
+	if len(attempts) < 200 || labelled < 50 {
+		t.Errorf("of %d issues %d labels were written: that shows nothing", len(attempts), labelled)
+	}
+	for page := "/api/issues?limit=200&repository=" + testRepo; page != ""; {
+		var list struct {
+			Issues     []json.RawMessage `json:"issues"`
+			NextCursor *string           `json:"next_cursor"`
+		}
+		if status := s.call("GET", page, nil, &list); status != 200 {
+			t.Fatalf("the API answers %d", status)
+		}
+		for _, issue := range list.Issues {
+			if strings.Contains(string(issue), "You triage the issues") || strings.Contains(string(issue), "My instructions are") {
+				t.Errorf("the prompt is shown: %s", issue)
+			}
+		}
+		if page = ""; list.NextCursor != nil {
+			page = "/api/issues?limit=200&repository=" + testRepo + "&cursor=" + url.QueryEscape(*list.NextCursor)
+		}
+	}
+	t.Logf("%d issues, %d labels, %d requests to the model", len(attempts), labelled, len(model.Asked()))
 }

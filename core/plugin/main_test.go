@@ -23,6 +23,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/dispatchai/dispatchai/core/confine"
+	"github.com/dispatchai/dispatchai/plugins/rules"
 	"github.com/dispatchai/dispatchai/plugins/sdk"
 	pb "github.com/dispatchai/dispatchai/proto/dispatchai/classifier/v1"
 )
@@ -47,6 +48,9 @@ func runAs(mode string) error {
 	switch mode {
 	case "sdk":
 		return sdk.Serve(&subject{})
+	case "rules-on-one-core":
+		runtime.GOMAXPROCS(1)
+		return sdk.Serve(rules.New())
 	case "terms":
 		return sdk.Serve(speller{})
 	case "raw":
