@@ -121,7 +121,7 @@ func (s *system) knows() {
 // each once, though the service is killed in the middle; live issues do not wait.
 func TestBackfill(t *testing.T) {
 	t.Parallel()
-	const issues = 3000
+	const issues = 2000
 	s := newSystem(t, simulate.Options{Seed: 61, RateLimits: simulate.RateLimits{Off: true}, QueuedWebhooks: 20_000})
 	s.quick()
 	s.oldIssues(issues)
