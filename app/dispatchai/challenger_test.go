@@ -1,47 +1,28 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/dispatchai/dispatchai/core/store"
-	"github.com/dispatchai/dispatchai/core/store/sqlite"
 	"github.com/dispatchai/dispatchai/core/triage"
 )
 
 // TestChallenger: the command shows scores and disagreements beside a service that has
 // the store open.
 func TestChallenger(t *testing.T) {
-	dir := t.TempDir()
-	s, err := sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(dir, databaseFile)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	dir, s := openedStore(t)
 	run := func(args ...string) (string, error) {
-		c := challengerCommand()
-		var out bytes.Buffer
-		c.SetOut(&out)
-		c.SetErr(&out)
-		c.SetArgs(append([]string{"--data-dir", dir}, args...))
-		c.SilenceUsage = true
-		err := c.ExecuteContext(t.Context())
-		return out.String(), err
+		return runCommand(t, challengerCommand(), append([]string{"--data-dir", dir}, args...)...)
 	}
 	if out, err := run(); err != nil || !strings.Contains(out, "No challenger has been asked.") {
 		t.Fatalf("without any: %v\n%s", err, out)
 	}
 	now := time.Now()
 	repository := triage.Repository{ID: 7, FullName: "acme/shop"}
-	err = s.ApplyInstallation(t.Context(), store.InstallationChange{
+	err := s.ApplyInstallation(t.Context(), store.InstallationChange{
 		EventID: "i", At: now, Installation: &triage.Installation{ID: 1, Account: "acme", UpdatedAt: now}, Upserted: []triage.Repository{repository},
 	})
 	if err != nil {

@@ -1,32 +1,20 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/dispatchai/dispatchai/core/store"
-	"github.com/dispatchai/dispatchai/core/store/sqlite"
 	"github.com/dispatchai/dispatchai/core/triage"
 )
 
 // TestUsage: the command adds up what the store has, beside a service that has it open.
 func TestUsage(t *testing.T) {
-	dir := t.TempDir()
-	s, err := sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(dir, databaseFile)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	dir, s := openedStore(t)
 	now := time.Now()
-	err = s.ApplyInstallation(t.Context(), store.InstallationChange{
+	err := s.ApplyInstallation(t.Context(), store.InstallationChange{
 		EventID: "i", At: now, Installation: &triage.Installation{ID: 1, Account: "acme", UpdatedAt: now},
 		Upserted: []triage.Repository{{ID: 7, FullName: "acme/shop"}, {ID: 8, FullName: "acme/docs"}},
 	})
@@ -43,14 +31,7 @@ func TestUsage(t *testing.T) {
 		t.Fatal(err)
 	}
 	run := func(args ...string) (string, error) {
-		c := usageCommand()
-		var out bytes.Buffer
-		c.SetOut(&out)
-		c.SetErr(&out)
-		c.SetArgs(append([]string{"--data-dir", dir}, args...))
-		c.SilenceUsage = true
-		err := c.ExecuteContext(t.Context())
-		return out.String(), err
+		return runCommand(t, usageCommand(), append([]string{"--data-dir", dir}, args...)...)
 	}
 	out, err := run("--json")
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -45,7 +46,7 @@ func newQuestion(r sdk.Request) *question {
 		if !r.Wants(f) && f != sdk.Assignees {
 			continue
 		}
-		if len(r.Wanted) > 0 && !wanted(r.Wanted, f) {
+		if len(r.Wanted) > 0 && !slices.Contains(r.Wanted, f) {
 			continue
 		}
 		values := chosen(f, r, &room)
@@ -68,15 +69,6 @@ func newQuestion(r sdk.Request) *question {
 	}
 	q.prompt = q.system()
 	return q
-}
-
-func wanted(fields []sdk.Field, f sdk.Field) bool {
-	for _, w := range fields {
-		if w == f {
-			return true
-		}
-	}
-	return false
 }
 
 // without is the question without what looks as if it spoke to the model.
@@ -138,7 +130,7 @@ func (q *question) system() string {
 		}
 		for _, o := range q.repository.Options[f.name] {
 			text := strings.Join(strings.Fields(visible(o.Description)), " ")
-			if text == "" || len(suspect(text)) > 0 || !contains(f.values, o.Value) {
+			if text == "" || len(suspect(text)) > 0 || !slices.Contains(f.values, o.Value) {
 				continue
 			}
 			if !described {
@@ -149,15 +141,6 @@ func (q *question) system() string {
 		}
 	}
 	return b.String()
-}
-
-func contains(values []string, v string) bool {
-	for _, x := range values {
-		if x == v {
-			return true
-		}
-	}
-	return false
 }
 
 func quoted(s string) string {
